@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* fake-world.h: the world behind the fake hypervisor driver; used by host-fake.c only */
+#pragma once
+
+#include "host/host.h"
+
+#include <stdatomic.h>
+
+enum { /* the world is mapped whole, but only touched pages cost memory */
+    FAKE_NODES_MOST = 64,
+    FAKE_DOMAINS_MOST = 1024, /* a domain that moves counts on both nodes */
+    FAKE_MOVES_MOST = 256,
+    FAKE_EVENTS_MOST = 4096,
+    FAKE_CPU_MOST = 4096,
+    FAKE_JOURNAL_MOST = 32,
+};
+
+typedef struct FakeDomain { /* one domain on one node */
+    int node;               /* 1 …; 0: free slot */
+    char uuid[40];
+    char name[128];
+    char machine[64];
+    char cpu[FAKE_CPU_MOST];
+    DomainState state;
+    bool persistent;
+    int64_t shutdown_at; /* when the guest powers off; 0: never */
+    int move;            /* its number + 1 while it takes part in one */
+} FakeDomain;
+
+typedef enum FakeMovePhase {
+    FAKE_MOVE_FREE,
+    FAKE_MOVE_TRANSFER,
+    FAKE_MOVE_SWITCH,   /* source paused, destination not yet resumed */
+    FAKE_MOVE_TEARDOWN, /* destination runs, source not yet gone */
+    FAKE_MOVE_ENDED,
+} FakeMovePhase;
+
+typedef struct FakeMove {
+    FakeMovePhase phase;
+    int64_t id; /* slots are used again, ids are not */
+    char uuid[40];
+    int source, dest;
+    unsigned flags;
+    FakeFault fault;
+    bool paused; /* the guest was paused by somebody at the switch */
+    int64_t started_at, transfer_us, teardown_us, pause_us;
+    int64_t iteration, downtime_limit_ms, bandwidth_mib_s;
+    int64_t ended_at;
+    int code; /* ErrCode of the migrate call; 0: it returned success */
+    char message[160];
+} FakeMove;
+
+typedef struct FakeEvent {
+    HostEventKind kind;
+    int node;
+    char uuid[40];
+    DomainChange change;
+    int64_t number;
+    JobStats stats;
+    int64_t at;
+} FakeEvent;
+
+typedef struct FakeHead { /* the small part of the state */
+    int n_nodes;
+    FakeFault faults[FAKE_NODES_MOST + 1];
+    int64_t outages[FAKE_NODES_MOST + 1]; /* a connection does not outlive one */
+    int64_t transfer_us, teardown_us;
+    uint64_t events; /* ever sent; event e is in slot e % FAKE_EVENTS_MOST */
+    int64_t moves;   /* ever started */
+    int moves_open, shutdowns_open;
+    int domains_used; /* slots ever used */
+} FakeHead;
+
+typedef struct FakeJournalEntry {
+    void *at;
+    size_t size;
+    char before[sizeof(FakeDomain)];
+} FakeJournalEntry;
+
+typedef struct FakeWorld {
+    pthread_mutex_t mutex;
+    atomic_uint bell; /* futex: rings when something happened */
+    bool ring;        /* at unlock */
+    int n_journal;
+    FakeJournalEntry journal[FAKE_JOURNAL_MOST];
+    FakeHead head;
+    FakeMove moves[FAKE_MOVES_MOST];
+    FakeEvent events[FAKE_EVENTS_MOST];
+    FakeDomain domains[FAKE_DOMAINS_MOST];
+} FakeWorld;
+
+FakeWorld *fake_world_map(int n_nodes);
+void fake_world_unmap(FakeWorld *world);
+
+/* Lock, and bring the world up to now. *due (may be NULL): when something will happen next by
+ * itself. */
+void fake_world_lock(FakeWorld *world, int64_t *due);
+void fake_world_unlock(FakeWorld *world);
+/* Wait for the bell to have rung since it was read, at most until (monotonic µs) and at most a
+ * second. */
+void fake_world_wait(FakeWorld *world, unsigned bell, int64_t until);
+
+/* All below: with the lock. Announce a change of what lies at `at`, so that a process killed in
+ * mid-change leaves no half. */
+void fake_world_touch(FakeWorld *world, void *at, size_t size);
+void fake_world_ring(FakeWorld *world);
+bool fake_node_is_reachable(const FakeWorld *world, int node);
+
+FakeDomain *fake_domain_find(FakeWorld *world, int node, const char *uuid);
+FakeDomain *fake_domain_add(FakeWorld *world, int node, const char *uuid); /* NULL: full */
+void fake_domain_event(FakeWorld *world, const FakeDomain *domain, DomainChange change);
+void fake_domain_set_state(FakeWorld *world, FakeDomain *domain, DomainState state);
+void fake_domain_shut_down_at(FakeWorld *world, FakeDomain *domain, int64_t at);
+/* It runs no more: shut off if persistent, else gone. */
+void fake_domain_off(FakeWorld *world, FakeDomain *domain);
+void fake_domain_remove(FakeWorld *world, FakeDomain *domain);
+/* As domain_destroy: ends a move that it takes part in as the real one would. */
+void fake_domain_destroy(FakeWorld *world, FakeDomain *domain);
+
+FakeMove *
+fake_move_start(FakeWorld *world, FakeDomain *source, int dest, const MoveSpec *spec, GError **err);
+FakeMove *fake_move_of(FakeWorld *world, const FakeDomain *domain); /* NULL: none under way */
+/* The last one that ended well and had node as source or destination; NULL: none */
+FakeMove *fake_move_completed(FakeWorld *world, int node, const char *uuid);
+void fake_move_abort(FakeWorld *world, FakeMove *move);
+void fake_move_stats(const FakeMove *move, int64_t now, JobStats *stats);
+void fake_node_fault(FakeWorld *world, int node, FakeFault fault);
+
+/* fake-cpu.c */
+char *fake_cpu_of_node(int node);
+char *fake_cpu_models(int node); /* JSON array */
+char *fake_cpu_choose(const LibvirtSettings *settings, const char *const *host_names,
+                      const char *const *cpus, size_t n, char **limit_out, GError **err);
+bool fake_cpu_compare(int node, const char *cpu_xml, GError **err);
