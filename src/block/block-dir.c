@@ -1,0 +1,717 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* block-dir.c: storage in a directory that the controller and every node mount at the same path
+ *
+ *   PATH/images/ID.img          an image as it was uploaded, raw or qcow2; never written again
+ *   PATH/instances/ID/disk      a server's root disk: qcow2, its backing file is the image
+ *   PATH/instances/ID/config.iso
+ *   PATH/instances/ID/console.log   appended to by whichever node runs the server
+ *   PATH/tmp/                   uploads on their way; each is locked while it is written
+ *   PATH/nonce/                 for the proof that a node sees this very directory
+ *
+ * Whatever becomes visible is complete: files are written under another name, synchronised and
+ * renamed. What a crash leaves under PATH/tmp is swept at open; an upload under way is told from a
+ * left one by its lock. Formats are never probed from data that a guest can write: disks are always
+ * qcow2 of our making, and a raw image that begins like another format was refused when it was
+ * uploaded. */
+
+#include "block-priv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define SPACE_LEAST       (INT64_C(64) << 20) /* kept free for what is there already */
+#define SPACE_CHECK_EVERY (INT64_C(16) << 20)
+#define DISK_MOST         (INT64_C(64) << 40)
+#define QEMU_IMG_SECONDS  60
+
+struct Block {
+    char *path;
+    bool durable;
+};
+
+struct BlockUpload {
+    Block *block;
+    char *image_id;
+    char *claimed;
+    char *temporary;
+    int fd;
+    int64_t size, most, next_space_check;
+    GChecksum *md5, *sha512;
+    GByteArray *head; /* the first BLOCK_SNIFF_BYTES */
+};
+
+/* Errors of the file system, translated here and nowhere else in this driver. */
+static bool
+errno_set(GError **err, int number, const char *verb, const char *path)
+{
+    ErrCode code = ERR_BACKEND;
+
+    if (number == ENOENT)
+        code = ERR_NOT_FOUND;
+    else if (number == ENOSPC || number == EDQUOT)
+        code = ERR_QUOTA;
+    else if (number == ESTALE || number == EHOSTDOWN || number == ENOTCONN)
+        code = ERR_UNREACHABLE;
+    return err_set(err, code, "cannot %s %s: %s", verb, path, g_strerror(number));
+}
+
+static bool
+id_check(const char *id, GError **err)
+{
+    if (uuid_is_valid(id))
+        return true;
+    return err_set(err, ERR_INVALID, "'%.64s' is not an id of an image or server", id ? id : "");
+}
+
+static char *
+image_path(Block *block, const char *image_id)
+{
+    return g_strdup_printf("%s/images/%s.img", block->path, image_id);
+}
+
+static char *
+server_path(Block *block, const char *server_id, const char *name)
+{
+    return g_strdup_printf("%s/instances/%s%s%s", block->path, server_id, *name ? "/" : "", name);
+}
+
+static bool
+sync_fd(Block *block, int fd, const char *path, GError **err)
+{
+    if (block->durable && fsync(fd) != 0)
+        return errno_set(err, errno, "write to storage:", path);
+    return true;
+}
+
+/* A rename or unlink is durable once its directory is. */
+static bool
+sync_directory(Block *block, const char *path, GError **err)
+{
+    AUTO_FD fd = -1;
+
+    if (!block->durable)
+        return true;
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno_set(err, errno, "open", path);
+    return sync_fd(block, fd, path, err);
+}
+
+static bool
+path_exists(const char *path, bool *exists, GError **err)
+{
+    struct stat found;
+
+    if (lstat(path, &found) == 0) {
+        *exists = true;
+        return true;
+    }
+    *exists = false;
+    return errno == ENOENT || errno_set(err, errno, "look at", path);
+}
+
+static bool
+directory_make(const char *path, mode_t mode, GError **err)
+{
+    if (mkdir(path, mode) == 0) {
+        /* mkdir is subject to umask; nodes' QEMU must be able to pass through. */
+        if (chmod(path, mode) != 0)
+            return errno_set(err, errno, "set the mode of", path);
+        return true;
+    }
+    return errno == EEXIST || errno_set(err, errno, "make the directory", path);
+}
+
+/* ---- opening -----------------------------------------------------------------------------------
+ */
+
+/* Remove uploads that nobody writes any more. What cannot be removed is left for the next time. */
+static void
+sweep(const char *directory)
+{
+    DIR *dir = opendir(directory);
+    struct dirent *entry;
+
+    if (!dir)
+        return;
+    while ((entry = readdir(dir))) {
+        AUTO_FD fd = -1;
+
+        if (entry->d_name[0] == '.')
+            continue;
+        fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    closedir(dir);
+}
+
+Block *
+block_dir_open_as(const char *path, bool durable, GError **err)
+{
+    static const struct {
+        const char *name;
+        mode_t mode;
+    } parts[] = {{"images", 0711}, {"instances", 0711}, {"nonce", 0755}, {"tmp", 0700}};
+    g_autofree char *clean = path ? g_strdup(path) : NULL;
+    g_autofree char *temporary = NULL;
+    struct stat found;
+    Block *block;
+
+    if (!clean || clean[0] != '/' || !text_is_clean(clean, 512, false)) {
+        err_set(err, ERR_INVALID, "the storage path '%.64s' is not an absolute path",
+                path ? path : "");
+        return NULL;
+    }
+    for (size_t end = strlen(clean); end > 1 && clean[end - 1] == '/'; end--)
+        clean[end - 1] = '\0';
+    /* Not made here: where a mount is missing, a new empty directory would hide that. */
+    if (stat(clean, &found) != 0 || !S_ISDIR(found.st_mode)) {
+        err_set(err, ERR_NOT_FOUND,
+                "the storage directory %s does not exist; mount it there, or make it if it is new",
+                clean);
+        return NULL;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *part = g_strdup_printf("%s/%s", clean, parts[i].name);
+
+        if (!directory_make(part, parts[i].mode, err))
+            return NULL;
+    }
+    temporary = g_strdup_printf("%s/tmp", clean);
+    sweep(temporary);
+
+    block = g_new0(Block, 1);
+    block->path = g_steal_pointer(&clean);
+    block->durable = durable;
+    return block;
+}
+
+static Block *
+block_dir_open(const char *path, GError **err)
+{
+    return block_dir_open_as(path, true, err);
+}
+
+static Block *
+block_fake_open(const char *path, GError **err)
+{
+    return block_dir_open_as(path, false, err);
+}
+
+static void
+block_dir_close(Block *block)
+{
+    if (!block)
+        return;
+    g_free(block->path);
+    g_free(block);
+}
+
+static bool
+block_dir_capacity(Block *block, BlockCapacity *capacity, GError **err)
+{
+    struct statvfs space;
+
+    if (statvfs(block->path, &space) != 0)
+        return errno_set(err, errno, "read the free space of", block->path);
+    capacity->total = (int64_t)space.f_blocks * (int64_t)space.f_frsize;
+    capacity->free_bytes = (int64_t)space.f_bavail * (int64_t)space.f_frsize;
+    return true;
+}
+
+static bool
+space_check(Block *block, GError **err)
+{
+    BlockCapacity capacity = {0};
+
+    if (!block_dir_capacity(block, &capacity, err))
+        return false;
+    if (capacity.free_bytes >= SPACE_LEAST)
+        return true;
+    return err_set(err, ERR_QUOTA,
+                   "the storage %s has only %" G_GINT64_FORMAT
+                   " MiB left; delete images or servers, or make it larger",
+                   block->path, capacity.free_bytes >> 20);
+}
+
+/* ---- images ------------------------------------------------------------------------------------
+ */
+
+void
+block_image_info_clear(BlockImageInfo *info)
+{
+    g_free(info->format);
+    g_free(info->md5);
+    g_free(info->sha512);
+    *info = (BlockImageInfo){0};
+}
+
+static void
+upload_free(BlockUpload *upload)
+{
+    fd_close(&upload->fd);
+    g_checksum_free(upload->md5);
+    g_checksum_free(upload->sha512);
+    g_byte_array_unref(upload->head);
+    g_free(upload->temporary);
+    g_free(upload->image_id);
+    g_free(upload->claimed);
+    g_free(upload);
+}
+
+static void
+block_dir_upload_abort(BlockUpload *upload)
+{
+    if (!upload)
+        return;
+    unlink(upload->temporary);
+    upload_free(upload);
+}
+
+static BlockUpload *
+block_dir_upload_begin(Block *block, const char *image_id, const char *claimed, int64_t max_bytes,
+                       GError **err)
+{
+    g_autofree char *unique = uuid_new();
+    g_autofree char *temporary = NULL;
+    AUTO_FD fd = -1;
+    BlockUpload *upload;
+
+    if (!id_check(image_id, err) || !space_check(block, err))
+        return NULL;
+    if (claimed && strcmp(claimed, "raw") != 0 && strcmp(claimed, "qcow2") != 0) {
+        err_set(err, ERR_INVALID,
+                "images of the format '%.32s' are not supported; convert it with 'qemu-img convert "
+                "-O qcow2'",
+                claimed);
+        return NULL;
+    }
+    temporary = g_strdup_printf("%s/tmp/%s", block->path, unique);
+    fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        errno_set(err, errno, "make", temporary);
+        return NULL;
+    }
+
+    upload = g_new0(BlockUpload, 1);
+    upload->block = block;
+    upload->image_id = g_strdup(image_id);
+    upload->claimed = g_strdup(claimed);
+    upload->temporary = g_steal_pointer(&temporary);
+    upload->fd = fd;
+    fd = -1;
+    upload->most = max_bytes;
+    upload->next_space_check = SPACE_CHECK_EVERY;
+    upload->md5 = g_checksum_new(G_CHECKSUM_MD5);
+    upload->sha512 = g_checksum_new(G_CHECKSUM_SHA512);
+    upload->head = g_byte_array_new();
+    return upload;
+}
+
+static bool
+write_fully(int fd, const void *data, size_t size, const char *path, GError **err)
+{
+    const uint8_t *at = data;
+
+    while (size > 0) {
+        ssize_t written = write(fd, at, size);
+
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return errno_set(err, errno, "write", path);
+        at += written;
+        size -= (size_t)written;
+    }
+    return true;
+}
+
+static bool
+block_dir_upload_write(BlockUpload *upload, const void *data, size_t size, GError **err)
+{
+    size_t wanted = BLOCK_SNIFF_BYTES - upload->head->len;
+
+    if (size == 0)
+        return true;
+    if (size > (size_t)MAX(upload->most - upload->size, 0))
+        return err_set(err, ERR_INVALID,
+                       "the image is larger than the %" G_GINT64_FORMAT " bytes allowed",
+                       upload->most);
+    if (upload->size >= upload->next_space_check) {
+        if (!space_check(upload->block, err))
+            return false;
+        upload->next_space_check = upload->size + SPACE_CHECK_EVERY;
+    }
+    if (!write_fully(upload->fd, data, size, upload->temporary, err))
+        return false;
+    g_byte_array_append(upload->head, data, (guint)MIN(size, wanted));
+    g_checksum_update(upload->md5, data, (gssize)size);
+    g_checksum_update(upload->sha512, data, (gssize)size);
+    upload->size += (int64_t)size;
+    return true;
+}
+
+/* QEMU's own reading of the image must agree with ours. It runs with little memory and time: its
+ * parser meets hostile data. */
+static bool
+qemu_img_agrees(const char *path, int64_t virtual_size, GError **err)
+{
+    const char *const argv[] = {
+        "prlimit", "--as=1073741824", "--cpu=30", "qemu-img", "info", "--output=json",
+        "-f",      "qcow2",           "--",       path,       NULL};
+    g_autofree char *output = NULL;
+    g_autoptr(GError) error = NULL;
+    json_t *info;
+    bool agrees;
+
+    if (!process_run(argv, clock_monotonic() + QEMU_IMG_SECONDS * USEC_PER_SEC, &output, &error)) {
+        if (err_is(error, ERR_NOT_FOUND))
+            return err_set(err, ERR_BACKEND, "%s; install qemu-utils on the controller",
+                           error->message);
+        return err_set(err, ERR_INVALID, "QEMU cannot read the image: %s", error->message);
+    }
+    info = json_loads(output, 0, NULL);
+    agrees = info && json_integer_value(json_object_get(info, "virtual-size")) == virtual_size &&
+             !json_object_get(info, "backing-filename") &&
+             !json_is_true(json_object_get(info, "encrypted"));
+    json_decref(info);
+    if (!agrees)
+        return err_set(err, ERR_INVALID,
+                       "QEMU reads the image's header differently; make it anew with 'qemu-img "
+                       "convert -O qcow2'");
+    return true;
+}
+
+static bool
+upload_judge(BlockUpload *upload, int64_t max_virtual, const char **format, int64_t *virtual_size,
+             GError **err)
+{
+    *format = block_sniff_format(upload->head->data, upload->head->len);
+    if (upload->size == 0)
+        return err_set(err, ERR_INVALID, "the image is empty");
+    if (strcmp(*format, "raw") != 0 && strcmp(*format, "qcow2") != 0)
+        return err_set(err, ERR_INVALID,
+                       "the data is a %s image, which is not supported; convert it with 'qemu-img "
+                       "convert -O qcow2'",
+                       *format);
+    if (upload->claimed && strcmp(*format, upload->claimed) != 0)
+        return err_set(err, ERR_INVALID,
+                       "the image is said to be %s, but its data is %s; upload it again with "
+                       "disk_format %s",
+                       upload->claimed, *format, *format);
+
+    if (strcmp(*format, "qcow2") == 0)
+        return block_qcow2_check(upload->head->data, upload->head->len, upload->size, max_virtual,
+                                 virtual_size, err) &&
+               (!upload->block->durable || qemu_img_agrees(upload->temporary, *virtual_size, err));
+    /* A disk is whole sectors; QEMU rounds a raw file's length up. */
+    *virtual_size = (upload->size + 511) / 512 * 512;
+    if (*virtual_size > max_virtual)
+        return err_set(err, ERR_INVALID,
+                       "the image has %" G_GINT64_FORMAT " bytes, and at most %" G_GINT64_FORMAT
+                       " are allowed",
+                       upload->size, max_virtual);
+    return true;
+}
+
+static bool
+upload_publish(BlockUpload *upload, GError **err)
+{
+    Block *block = upload->block;
+    g_autofree char *final = image_path(block, upload->image_id);
+    g_autofree char *directory = g_strdup_printf("%s/images", block->path);
+
+    if (fchmod(upload->fd, 0644) != 0)
+        return errno_set(err, errno, "set the mode of", upload->temporary);
+    if (!sync_fd(block, upload->fd, upload->temporary, err))
+        return false;
+    /* link, not rename: an image that is there already may be the backing file of running guests */
+    if (link(upload->temporary, final) != 0) {
+        if (errno == EEXIST)
+            return err_set(err, ERR_CONFLICT, "image %s has data already", upload->image_id);
+        return errno_set(err, errno, "make", final);
+    }
+    unlink(upload->temporary);
+    return sync_directory(block, directory, err);
+}
+
+static bool
+block_dir_upload_commit(BlockUpload *upload, int64_t max_virtual, BlockImageInfo *info,
+                        GError **err)
+{
+    const char *format;
+    int64_t virtual_size = 0;
+
+    if (!upload_judge(upload, max_virtual, &format, &virtual_size, err) ||
+        !upload_publish(upload, err)) {
+        block_dir_upload_abort(upload);
+        return false;
+    }
+    info->format = g_strdup(format);
+    info->size = upload->size;
+    info->virtual_size = virtual_size;
+    info->md5 = g_strdup(g_checksum_get_string(upload->md5));
+    info->sha512 = g_strdup(g_checksum_get_string(upload->sha512));
+    upload_free(upload);
+    return true;
+}
+
+static int
+block_dir_image_open(Block *block, const char *image_id, GError **err)
+{
+    g_autofree char *path = NULL;
+    int fd;
+
+    if (!id_check(image_id, err))
+        return -1;
+    path = image_path(block, image_id);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        errno_set(err, errno, "open the image", path);
+    return fd;
+}
+
+static bool
+block_dir_image_exists(Block *block, const char *image_id, bool *exists, GError **err)
+{
+    g_autofree char *path = NULL;
+
+    if (!id_check(image_id, err))
+        return false;
+    path = image_path(block, image_id);
+    return path_exists(path, exists, err);
+}
+
+static bool
+block_dir_image_delete(Block *block, const char *image_id, GError **err)
+{
+    g_autofree char *path = NULL;
+
+    if (!id_check(image_id, err))
+        return false;
+    path = image_path(block, image_id);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return errno_set(err, errno, "delete", path);
+    return true;
+}
+
+/* ---- disks -------------------------------------------------------------------------------------
+ */
+
+/* Format and virtual size of an image that was judged when it was uploaded. */
+static bool
+image_read(Block *block, const char *image_id, const char **format, int64_t *virtual_size,
+           GError **err)
+{
+    g_autofree uint8_t *head = g_malloc(BLOCK_SNIFF_BYTES);
+    struct stat found;
+    ssize_t size;
+    AUTO_FD fd = block_dir_image_open(block, image_id, err);
+
+    if (fd < 0)
+        return false;
+    size = pread(fd, head, BLOCK_SNIFF_BYTES, 0);
+    if (size < 0 || fstat(fd, &found) != 0)
+        return errno_set(err, errno, "read the image", image_id);
+    *format = block_sniff_format(head, (size_t)size);
+    if (strcmp(*format, "qcow2") == 0)
+        return block_qcow2_check(head, (size_t)size, found.st_size, DISK_MOST, virtual_size, err);
+    *virtual_size = ((int64_t)found.st_size + 511) / 512 * 512;
+    return true;
+}
+
+static bool
+overlay_make(const char *path, const char *image, const char *format, int64_t size, GError **err)
+{
+    g_autofree char *bytes = g_strdup_printf("%" G_GINT64_FORMAT, size);
+    const char *const argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", "-F", format,
+                                "-b",       image,    "--", path, bytes,   NULL};
+    g_autoptr(GError) error = NULL;
+
+    if (process_run(argv, clock_monotonic() + QEMU_IMG_SECONDS * USEC_PER_SEC, NULL, &error))
+        return true;
+    return err_set(err, err_is(error, ERR_TIMEOUT) ? ERR_TIMEOUT : ERR_BACKEND,
+                   "cannot make the disk %s: %s", path, error->message);
+}
+
+/* Make the disk under another name and give it its own when it is complete. */
+static bool
+disk_make(Block *block, const char *server_id, const char *image, const char *format, int64_t size,
+          GError **err)
+{
+    g_autofree char *directory = server_path(block, server_id, "");
+    g_autofree char *parent = g_strdup_printf("%s/instances", block->path);
+    g_autofree char *final = server_path(block, server_id, "disk");
+    g_autofree char *unfinished = server_path(block, server_id, "disk.new");
+    AUTO_FD fd = -1;
+
+    if (!directory_make(directory, 0711, err))
+        return false;
+    if (unlink(unfinished) != 0 && errno != ENOENT)
+        return errno_set(err, errno, "delete", unfinished);
+    if (block->durable && !overlay_make(unfinished, image, format, size, err))
+        return false;
+    fd = open(unfinished, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660);
+    if (fd < 0 || fchmod(fd, 0660) != 0)
+        return errno_set(err, errno, "set the mode of", unfinished);
+    if (!sync_fd(block, fd, unfinished, err))
+        return false;
+    if (rename(unfinished, final) != 0)
+        return errno_set(err, errno, "make", final);
+    return sync_directory(block, directory, err) && sync_directory(block, parent, err);
+}
+
+static bool
+block_dir_disk_exists(Block *block, const char *server_id, bool *exists, GError **err)
+{
+    g_autofree char *path = NULL;
+
+    if (!id_check(server_id, err))
+        return false;
+    path = server_path(block, server_id, "disk");
+    return path_exists(path, exists, err);
+}
+
+static bool
+block_dir_disk_create(Block *block, const char *server_id, const char *image_id, int64_t size,
+                      GError **err)
+{
+    g_autofree char *image = NULL;
+    const char *format = NULL;
+    int64_t virtual_size = 0;
+    bool exists;
+
+    if (!id_check(image_id, err) || !block_dir_disk_exists(block, server_id, &exists, err))
+        return false;
+    if (exists)
+        return true;
+    if (size < 0 || size > DISK_MOST)
+        return err_set(err, ERR_INVALID, "a disk of %" G_GINT64_FORMAT " bytes cannot be made",
+                       size);
+    if (!image_read(block, image_id, &format, &virtual_size, err) || !space_check(block, err))
+        return false;
+    image = image_path(block, image_id);
+    return disk_make(block, server_id, image, format, MAX(size, virtual_size), err);
+}
+
+static bool
+block_dir_disk_delete(Block *block, const char *server_id, GError **err)
+{
+    g_autofree char *directory = NULL;
+    g_autofree char *parent = g_strdup_printf("%s/instances", block->path);
+    DIR *dir;
+    struct dirent *entry;
+    int failed = 0;
+
+    if (!id_check(server_id, err))
+        return false;
+    directory = server_path(block, server_id, "");
+    dir = opendir(directory);
+    if (!dir)
+        return errno == ENOENT || errno_set(err, errno, "open", directory);
+    while ((entry = readdir(dir)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            unlinkat(dirfd(dir), entry->d_name, 0) != 0 && errno != ENOENT)
+            failed = errno;
+    closedir(dir);
+    if (failed || (rmdir(directory) != 0 && errno != ENOENT))
+        return errno_set(err, failed ? failed : errno, "delete", directory);
+    return sync_directory(block, parent, err);
+}
+
+static bool
+block_dir_disk_source(Block *block, const char *server_id, char **path, char **format, GError **err)
+{
+    if (!id_check(server_id, err))
+        return false;
+    *path = server_path(block, server_id, "disk");
+    *format = g_strdup("qcow2");
+    return true;
+}
+
+/* ---- beside the disk ---------------------------------------------------------------------------
+ */
+
+static bool
+block_dir_config_drive_store(Block *block, const char *server_id, const void *iso, size_t size,
+                             GError **err)
+{
+    g_autofree char *directory = NULL;
+    g_autofree char *path = NULL;
+
+    if (!id_check(server_id, err))
+        return false;
+    directory = server_path(block, server_id, "");
+    path = server_path(block, server_id, "config.iso");
+    /* It holds user data, which may hold secrets: for the owner and the group of QEMU only. */
+    return directory_make(directory, 0711, err) &&
+           file_write_atomically(path, iso, size, 0660, err);
+}
+
+static bool
+block_dir_config_drive_source(Block *block, const char *server_id, char **path, GError **err)
+{
+    if (!id_check(server_id, err))
+        return false;
+    *path = server_path(block, server_id, "config.iso");
+    return true;
+}
+
+static GPtrArray *
+block_dir_disks(Block *block, GError **err)
+{
+    g_autofree char *directory = g_strdup_printf("%s/instances", block->path);
+    DIR *dir = opendir(directory);
+    struct dirent *entry;
+    GPtrArray *ids;
+
+    if (!dir) {
+        errno_set(err, errno, "list", directory);
+        return NULL;
+    }
+    ids = g_ptr_array_new_with_free_func(g_free);
+    while ((entry = readdir(dir)))
+        if (uuid_is_valid(entry->d_name))
+            g_ptr_array_add(ids, g_strdup(entry->d_name));
+    closedir(dir);
+    return ids;
+}
+
+static char *
+block_dir_nonce_directory(Block *block)
+{
+    return g_strdup_printf("%s/nonce", block->path);
+}
+
+static char *
+block_dir_console_path(Block *block, const char *server_id)
+{
+    return uuid_is_valid(server_id) ? server_path(block, server_id, "console.log") : NULL;
+}
+
+#define BLOCK_DIR_CALLS                                                                       \
+    .close = block_dir_close, .capacity = block_dir_capacity,                                 \
+    .upload_begin = block_dir_upload_begin, .upload_write = block_dir_upload_write,           \
+    .upload_commit = block_dir_upload_commit, .upload_abort = block_dir_upload_abort,         \
+    .image_open = block_dir_image_open, .image_exists = block_dir_image_exists,               \
+    .image_delete = block_dir_image_delete, .disk_create = block_dir_disk_create,             \
+    .disk_exists = block_dir_disk_exists, .disk_delete = block_dir_disk_delete,               \
+    .disk_source = block_dir_disk_source, .config_drive_store = block_dir_config_drive_store, \
+    .config_drive_source = block_dir_config_drive_source, .disks = block_dir_disks,           \
+    .nonce_directory = block_dir_nonce_directory, .console_path = block_dir_console_path
+
+const BlockOps block_dir_ops = {.name = "dir", .open = block_dir_open, BLOCK_DIR_CALLS};
+
+/* The fake is the same code without QEMU's tools and without waiting for the medium: its disks are
+ * empty files whose names are all that matters, and they outlive a killed process, which is what
+ * the crash suite looks at. */
+const BlockOps block_fake_ops = {.name = "fake", .open = block_fake_open, BLOCK_DIR_CALLS};

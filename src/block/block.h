@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* block.h: the storage seam: images, server disks, config drives. Drivers: block-dir.c (a directory
+ * at the same path on the controller and on every node); the fake keeps names only.
+ *
+ * All calls block on storage; all are safe from any thread. Ids are validated uuids: no path is
+ * ever built from other text. */
+#pragma once
+
+#include "base/base.h"
+#include "model/model.h"
+
+typedef struct Block Block;             /* an opened driver */
+typedef struct BlockUpload BlockUpload; /* an image on its way in */
+
+typedef struct BlockImageInfo {
+    char *format; /* "raw" or "qcow2" as found in the data, never as claimed */
+    int64_t size, virtual_size;
+    char *md5, *sha512; /* hex, of the bytes uploaded */
+} BlockImageInfo;
+void block_image_info_clear(BlockImageInfo *info);
+
+typedef struct BlockCapacity {
+    int64_t total, free_bytes;
+} BlockCapacity;
+
+typedef struct BlockOps {
+    const char *name;
+    Block *(*open)(const char *path, GError **err);
+    void (*close)(Block *block);
+    bool (*capacity)(Block *block, BlockCapacity *capacity, GError **err);
+
+    /* Upload: begin, write*, then commit or abort. Nothing is visible before commit; an abort, or a
+     * crash, leaves nothing (a sweep at open removes what a crash left). claimed_format: what the
+     * client says; commit compares: a qcow2 with a backing file, an external data file, or a
+     * virtual size over max_virtual is ERR_INVALID (it is an attack). */
+    BlockUpload *(*upload_begin)(Block *block, const char *image_id, const char *claimed_format,
+                                 int64_t max_bytes, GError **err);
+    bool (*upload_write)(BlockUpload *upload, const void *data, size_t size, GError **err);
+    bool (*upload_commit)(BlockUpload *upload, int64_t max_virtual, BlockImageInfo *info,
+                          GError **err); /* frees upload */
+    void (*upload_abort)(BlockUpload *upload);
+    /* A readable descriptor of the image as uploaded, for download. */
+    int (*image_open)(Block *block, const char *image_id, GError **err);
+    bool (*image_exists)(Block *block, const char *image_id, bool *exists, GError **err);
+    bool (*image_delete)(Block *block, const char *image_id, GError **err); /* absent: ok */
+
+    /* A server's root disk, a copy-on-write child of the image, of at least size bytes. Existing:
+     * ok (idempotent). */
+    bool (*disk_create)(Block *block, const char *server_id, const char *image_id, int64_t size,
+                        GError **err);
+    bool (*disk_exists)(Block *block, const char *server_id, bool *exists, GError **err);
+    bool (*disk_delete)(Block *block, const char *server_id,
+                        GError **err); /* with the config drive; absent: ok */
+    /* What the hypervisor is told. Caller frees. */
+    bool (*disk_source)(Block *block, const char *server_id, char **path, char **format,
+                        GError **err);
+
+    /* Store an ISO image beside the disk, replacing an older one. */
+    bool (*config_drive_store)(Block *block, const char *server_id, const void *iso, size_t size,
+                               GError **err);
+    bool (*config_drive_source)(Block *block, const char *server_id, char **path, GError **err);
+
+    /* Server ids that have a disk: for the orphan sweep. Elements char *. */
+    GPtrArray *(*disks)(Block *block, GError **err);
+
+    /* For the proof that a node sees this storage: a directory that controller and nodes have in
+     * common, in which a nonce is written on one side and read on the other. Caller frees. */
+    char *(*nonce_directory)(Block *block);
+    /* Where servers' console logs live on the node. Caller frees. */
+    char *(*console_path)(Block *block, const char *server_id);
+} BlockOps;
+
+extern const BlockOps block_dir_ops;
+extern const BlockOps
+    block_fake_ops; /* path: a directory for its name files, so that it outlives a killed process */
+
+typedef struct Storage { /* a driver and its instance travel together; every call passes fault
+                            points block.NAME.before/after */
+    const BlockOps *ops;
+    Block *block;
+} Storage;
+/* Thin wrappers over the ops that pass the fault points and refuse inside a store transaction
+ * (ERR_BUG): storage.c. */
+bool storage_disk_create(const Storage *storage, const char *server_id, const char *image_id,
+                         int64_t size, GError **err);
+bool storage_disk_exists(const Storage *storage, const char *server_id, bool *exists, GError **err);
+bool storage_disk_delete(const Storage *storage, const char *server_id, GError **err);
+bool storage_disk_source(const Storage *storage, const char *server_id, char **path, char **format,
+                         GError **err);
+bool storage_image_delete(const Storage *storage, const char *image_id, GError **err);
+bool storage_config_drive_store(const Storage *storage, const char *server_id, const void *iso,
+                                size_t size, GError **err);
+bool storage_config_drive_source(const Storage *storage, const char *server_id, char **path,
+                                 GError **err);
+char *storage_console_path(const Storage *storage, const char *server_id);
+/* Tells whether the calling thread is inside a store transaction; set once at start (NULL: never).
+ */
+typedef bool (*StorageInsideFn)(void);
+void storage_set_transaction_check(StorageInsideFn inside);
+
+/* ---- config drive -----------------------------------------------------------------------------
+ * openstack/latest (and 2018-08-27): meta_data.json, network_data.json, user_data,
+ * vendor_data.json; ec2-free; volume label config-2; made in memory by libisofs. */
+typedef struct ConfigDriveFile {
+    const char *path; /* "openstack/latest/meta_data.json" */
+    const void *data;
+    size_t size;
+} ConfigDriveFile;
+/* At most 16 MiB. Caller frees *iso with g_free. */
+bool config_drive_build(const ConfigDriveFile *files, size_t n_files, void **iso, size_t *size,
+                        GError **err);
