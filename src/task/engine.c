@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* engine.c: finds open tasks and runs each on a thread of its own
+ *
+ * One scheduler thread looks at the open rows whenever it is woken. A task may run when no older
+ * open task of its server is there: the operations on one server follow each other in the order in
+ * which they were accepted. A task's thread owns its TaskRun; others only drop messages into the
+ * inbox. What must survive is in the row, everything in TaskRun can be had again from it. */
+#include <string.h>
+
+#include "task/runner.h"
+
+struct TaskEngine {
+    Store *store;
+    Hosts *hosts;
+    Storage storage;
+    TaskSettings settings;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* woken, a run ended, or stopping */
+    GHashTable *runs;       /* server id → TaskRun *, borrowed from its thread */
+    GHashTable *begun; /* ids of open tasks that a thread of ours has had before: to be probed, as
+                          after a crash */
+    int helpers;       /* threads of tasks that are not runs: readings, aborts */
+    bool woken, stopping, scheduler_on;
+    pthread_t scheduler;
+};
+
+TaskEngine *
+task_engine_new(Store *store, Hosts *hosts, const Storage *storage, const TaskSettings *settings)
+{
+    TaskEngine *engine = g_new0(TaskEngine, 1);
+
+    engine->store = store;
+    engine->hosts = hosts;
+    engine->storage = *storage;
+    engine->settings = *settings;
+    engine->runs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    engine->begun = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    pthread_mutex_init(&engine->mutex, NULL);
+    cond_init_monotonic(&engine->changed);
+    return engine;
+}
+
+void
+task_engine_free(TaskEngine *engine)
+{
+    if (!engine)
+        return;
+    task_engine_stop(engine, clock_monotonic() + 10 * USEC_PER_SEC);
+    g_hash_table_unref(engine->runs);
+    g_hash_table_unref(engine->begun);
+    pthread_cond_destroy(&engine->changed);
+    pthread_mutex_destroy(&engine->mutex);
+    g_free(engine);
+}
+
+/* ---- a task's thread
+ * ------------------------------------------------------------------------------ */
+
+static TaskRun *
+run_new(TaskEngine *engine, Task *task, bool taken_up)
+{
+    TaskRun *run = g_new0(TaskRun, 1);
+
+    run->engine = engine;
+    run->task = task;
+    run->kind = task_kind_find(task->kind);
+    run->taken_up = taken_up;
+    run->inbox = mailbox_new(4096, (GDestroyNotify)run_message_free);
+    run->params = json_loads(task->params ? task->params : "{}", 0, NULL);
+    if (!json_is_object(run->params)) {
+        json_decref(run->params);
+        run->params = json_object();
+    }
+    run->state = json_loads(task->state ? task->state : "{}", 0, NULL);
+    if (!json_is_object(run->state)) {
+        json_decref(run->state);
+        run->state = json_object();
+    }
+    return run;
+}
+
+static void
+run_free(TaskRun *run)
+{
+    if (run->data && run->data_free)
+        run->data_free(run->data);
+    mailbox_free(run->inbox);
+    json_decref(run->state);
+    json_decref(run->params);
+    server_free(run->server);
+    task_free(run->task);
+    g_free(run);
+}
+
+static void
+run_thread(void *opaque)
+{
+    TaskRun *run = opaque;
+    TaskEngine *engine = run->engine;
+
+    runner_run(run);
+
+    pthread_mutex_lock(&engine->mutex);
+    g_hash_table_remove(engine->runs, run->task->server_id);
+    if (run->task->status != TASK_OPEN)
+        g_hash_table_remove(engine->begun, &run->task->id);
+    engine->woken = true;
+    pthread_cond_broadcast(&engine->changed);
+    pthread_mutex_unlock(&engine->mutex);
+    run_free(run);
+}
+
+/* ---- the scheduler
+ * -------------------------------------------------------------------------------- */
+
+static bool
+read_open_tasks(StoreTx *tx, void *opaque, GError **err)
+{
+    GPtrArray **tasks = opaque;
+    const StoreCond where[] = {{"status", STORE_EQ, NULL, TASK_OPEN}, {NULL}};
+
+    *tasks = store_list(tx, &TASK, &(StoreQuery){.where = where}, err);
+    return *tasks != NULL;
+}
+
+static void
+start_run(TaskEngine *engine, const Task *task, bool found_at_start)
+{
+    bool first_time = g_hash_table_add(engine->begun, g_memdup2(&task->id, sizeof task->id));
+    TaskRun *run = run_new(engine, record_copy(&TASK, task), found_at_start || !first_time);
+
+    g_hash_table_insert(engine->runs, g_strdup(task->server_id), run);
+    thread_start_detached("task", run_thread, run);
+}
+
+static void
+cancel_run(TaskRun *run)
+{
+    RunMessage *message;
+
+    if (run->cancelled)
+        return;
+    __atomic_store_n(&run->cancelled, true, __ATOMIC_RELAXED);
+    message = g_new0(RunMessage, 1);
+    message->kind = RUN_CANCEL;
+    mailbox_send(run->inbox, message);
+}
+
+static void
+start_what_may_run(TaskEngine *engine, GPtrArray *tasks, int64_t first_new)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+
+    WITH_MUTEX(&engine->mutex);
+    for (guint i = 0; i < tasks->len && !engine->stopping; i++) {
+        const Task *task = g_ptr_array_index(tasks, i);
+        TaskRun *running = g_hash_table_lookup(engine->runs, task->server_id);
+
+        if (running) {
+            if (running->task->id != task->id && strcmp(task->kind, "server-delete") == 0)
+                cancel_run(running);
+            continue;
+        }
+        if (!g_hash_table_add(seen, task->server_id))
+            continue; /* an older task of this server comes first */
+        if ((int64_t)g_hash_table_size(engine->runs) >= engine->settings.worker_limit)
+            break;
+        start_run(engine, task, task->id < first_new);
+    }
+}
+
+static int64_t
+first_id_after(GPtrArray *tasks)
+{
+    return tasks->len ? ((Task *)g_ptr_array_index(tasks, tasks->len - 1))->id + 1 : 0;
+}
+
+static void
+scheduler_thread(void *opaque)
+{
+    TaskEngine *engine = opaque;
+    int64_t first_new =
+        -1; /* tasks below this id were there when we started: a former run may have begun them */
+    int64_t pause_until = 0;
+
+    for (;;) {
+        g_autoptr(GPtrArray) tasks = NULL;
+        g_autoptr(GError) error = NULL;
+
+        pthread_mutex_lock(&engine->mutex);
+        while (!engine->stopping && (!engine->woken || clock_monotonic() < pause_until))
+            cond_wait_until(&engine->changed, &engine->mutex,
+                            engine->woken ? pause_until : INT64_MAX);
+        engine->woken = false;
+        if (engine->stopping) {
+            pthread_mutex_unlock(&engine->mutex);
+            return;
+        }
+        pthread_mutex_unlock(&engine->mutex);
+
+        if (!store_read(engine->store, read_open_tasks, &tasks, &error)) {
+            log_event(LOG_LEVEL_ERROR, "task",
+                      "cannot read the open tasks, will look again in a second", "reason",
+                      error->message, NULL);
+            pause_until = clock_monotonic() + USEC_PER_SEC;
+            task_engine_wake(engine);
+            continue;
+        }
+        if (first_new < 0)
+            first_new = first_id_after(tasks);
+        start_what_may_run(engine, tasks, first_new);
+    }
+}
+
+bool
+task_engine_start(TaskEngine *engine, GError **err)
+{
+    engine->stopping = false;
+    engine->scheduler_on = true;
+    engine->woken = true;
+    engine->scheduler = thread_start("tasks", scheduler_thread, engine);
+    return true;
+}
+
+void
+task_engine_stop(TaskEngine *engine, int64_t deadline_us)
+{
+    GHashTableIter iter;
+    gpointer run;
+
+    pthread_mutex_lock(&engine->mutex);
+    if (!engine->scheduler_on) {
+        pthread_mutex_unlock(&engine->mutex);
+        return;
+    }
+    engine->stopping = true;
+    g_hash_table_iter_init(&iter, engine->runs);
+    while (g_hash_table_iter_next(&iter, NULL, &run))
+        mailbox_close(((TaskRun *)run)->inbox);
+    pthread_cond_broadcast(&engine->changed);
+    while (g_hash_table_size(engine->runs) > 0 || engine->helpers > 0)
+        if (!cond_wait_until(&engine->changed, &engine->mutex, deadline_us))
+            break;
+    engine->scheduler_on = false;
+    pthread_mutex_unlock(&engine->mutex);
+    pthread_join(engine->scheduler, NULL);
+}
+
+void
+task_engine_wake(TaskEngine *engine)
+{
+    WITH_MUTEX(&engine->mutex);
+    engine->woken = true;
+    pthread_cond_broadcast(&engine->changed);
+}
+
+static bool
+count_open_tasks(StoreTx *tx, void *opaque, GError **err)
+{
+    const StoreCond where[] = {{"status", STORE_EQ, NULL, TASK_OPEN}, {NULL}};
+
+    return (*(int64_t *)opaque = store_count(tx, &TASK, where, err)) >= 0;
+}
+
+int64_t
+task_engine_open_count(TaskEngine *engine)
+{
+    int64_t open = 0, running;
+
+    if (!store_read(engine->store, count_open_tasks, &open, NULL))
+        open = 1;
+    pthread_mutex_lock(&engine->mutex);
+    running = g_hash_table_size(engine->runs);
+    pthread_mutex_unlock(&engine->mutex);
+    return MAX(open, running);
+}
+
+/* ---- helpers ---- threads on behalf of a run that may outlive it, but not the engine
+ * ------------------------- */
+
+typedef struct Helper {
+    TaskEngine *engine;
+    ThreadFn fn;
+    void *opaque;
+} Helper;
+
+static void
+helper_thread(void *opaque)
+{
+    Helper *helper = opaque;
+    TaskEngine *engine = helper->engine;
+
+    helper->fn(helper->opaque);
+    g_free(helper);
+    WITH_MUTEX(&engine->mutex);
+    engine->helpers--;
+    pthread_cond_broadcast(&engine->changed);
+}
+
+void
+engine_start_helper(TaskEngine *engine, const char *name, ThreadFn fn, void *opaque)
+{
+    Helper *helper = g_new0(Helper, 1);
+
+    *helper = (Helper){engine, fn, opaque};
+    pthread_mutex_lock(&engine->mutex);
+    engine->helpers++;
+    pthread_mutex_unlock(&engine->mutex);
+    thread_start_detached(name, helper_thread, helper);
+}
+
+/* ---- messages to runs
+ * ------------------------------------------------------------------------------ */
+
+static HostEvent *
+host_event_copy(const HostEvent *event)
+{
+    HostEvent *copy = g_memdup2(event, sizeof *event);
+
+    copy->host = g_strdup(event->host);
+    copy->uuid = g_strdup(event->uuid);
+    copy->text = g_strdup(event->text);
+    return copy;
+}
+
+static void
+post_event(TaskRun *run, const HostEvent *event)
+{
+    RunMessage *message = g_new0(RunMessage, 1);
+
+    message->kind = RUN_EVENT;
+    message->event = host_event_copy(event);
+    mailbox_send(run->inbox, message);
+}
+
+void
+task_engine_host_event(TaskEngine *engine, const HostEvent *event)
+{
+    GHashTableIter iter;
+    gpointer run;
+
+    WITH_MUTEX(&engine->mutex);
+    if (event->uuid) {
+        run = g_hash_table_lookup(engine->runs, event->uuid);
+        if (run)
+            post_event(run, event);
+        return;
+    }
+    g_hash_table_iter_init(&iter, engine->runs); /* a node came or went: everybody may care */
+    while (g_hash_table_iter_next(&iter, NULL, &run))
+        post_event(run, event);
+}
+
+void
+engine_post(TaskEngine *engine, const char *server_id, int64_t task_id, RunMessage *message)
+{
+    TaskRun *run;
+
+    WITH_MUTEX(&engine->mutex);
+    run = g_hash_table_lookup(engine->runs, server_id);
+    if (run && run->task->id == task_id)
+        mailbox_send(run->inbox, message);
+    else /* the task gave up on this call long ago */
+        run_message_free(message);
+}
+
+void
+run_message_free(RunMessage *message)
+{
+    if (!message)
+        return;
+    if (message->event)
+        host_event_free(message->event);
+    g_clear_error(&message->error);
+    g_free(message);
+}
+
+/* ---- what a run may ask its engine for
+ * ---------------------------------------------------------------- */
+
+Store *
+run_store(TaskRun *run)
+{
+    return run->engine->store;
+}
+
+Hosts *
+run_hosts(TaskRun *run)
+{
+    return run->engine->hosts;
+}
+
+const Storage *
+run_storage(TaskRun *run)
+{
+    return &run->engine->storage;
+}
+
+const TaskSettings *
+run_settings(TaskRun *run)
+{
+    return &run->engine->settings;
+}
+
+bool
+run_is_stopping(const TaskRun *run)
+{
+    return mailbox_is_closed(run->inbox);
+}
+
+Store *
+engine_store(TaskEngine *engine)
+{
+    return engine->store;
+}
+
+Hosts *
+engine_hosts(TaskEngine *engine)
+{
+    return engine->hosts;
+}
+
+const Storage *
+engine_storage(TaskEngine *engine)
+{
+    return &engine->storage;
+}
+
+const TaskSettings *
+engine_settings(TaskEngine *engine)
+{
+    return &engine->settings;
+}

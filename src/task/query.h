@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* query.h: the synchronous node reads that a request may do, each with a deadline and a cap */
+#pragma once
+
+#include "task/task.h"
+
+/* The server's console log, the parts of all nodes it ran on in order, at most the last `lines`
+ * lines (0: 1,000) and 1 MiB. Deadline 5 s. ERR_UNREACHABLE names the node. */
+char *query_console_log(TaskEngine *engine, const Server *server, int64_t lines, GError **err);
+/* For `godwit cpu compare`: can host's hypervisor give this <cpu> or named model? ERR_UNSUPPORTED
+ * names the features. */
+bool
+query_cpu_compare(TaskEngine *engine, const char *host, const char *model_or_xml, GError **err);
+/* The baseline over all hosts that are up, and for people what limits it. */
+char *query_cpu_baseline(TaskEngine *engine, char **limit, GError **err);
+/* The <cpu> of a running server as its guest sees it. */
+char *query_server_cpu(TaskEngine *engine, const Server *server, GError **err);

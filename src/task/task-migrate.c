@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* task-migrate.c: live migration
+ *
+ *   select ─► check ─► reserve ─► prepare ─► transfer ─► (switch) ─► commit ─► cleanup
+ *
+ * select orders the hosts by what the store knows; check asks them, best first, what only they
+ * know: the guest's live CPU against their hypervisor, the bridges. reserve takes the first that
+ * passes, in one transaction. prepare removes what an earlier move may have left on it. transfer
+ * ends when the destination says that the guest runs; the transaction after it makes that the
+ * truth: the server is ACTIVE on its new host. cleanup is the source's teardown and no longer the
+ * guest's business.
+ *
+ * Invariant: server.host names the node that has the guest, or, between the switch and the commit,
+ * had it an instant ago. */
+#include <string.h>
+
+#include "task/move.h"
+
+/* ---- the Move of a run
+ * -------------------------------------------------------------------------------- */
+
+static void
+move_free(gpointer data)
+{
+    Move *move = data;
+
+    migration_free(move->migration);
+    g_clear_error(&move->call_error);
+    g_free(move->abort_reason);
+    g_free(move);
+}
+
+static bool
+read_migration(TaskRun *run, StoreTx *tx, GError **err)
+{
+    Move *move = run->data;
+    Migration *row = store_get_int(tx, &MIGRATION, run->task->migration_id, err);
+
+    if (!row)
+        return false;
+    migration_free(move->migration);
+    move->migration = row;
+    return true;
+}
+
+Move *
+move_get(TaskRun *run, GError **err)
+{
+    Move *move = run->data;
+
+    if (!move) {
+        move = g_new0(Move, 1);
+        move->began = SWITCH_NOT_KNOWN;
+        move->phase_since = run_state_int(run, "phase_since", run->task->created_at);
+        run->data = move;
+        run->data_free = move_free;
+    }
+    return run_read(run, read_migration, err) ? move : NULL;
+}
+
+/* ---- phases
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static void
+add_phase_time(TaskRun *run, const char *phase, int64_t us)
+{
+    json_t *phases = json_object_get(run->state, "phases");
+
+    if (!phases)
+        json_object_set_new(run->state, "phases", phases = json_object());
+    json_object_set_new(
+        phases, phase,
+        json_integer(MAX(us, 0) + json_integer_value(json_object_get(phases, phase))));
+}
+
+void
+move_enter_phase(TaskRun *run, Move *move, const char *phase)
+{
+    const char *last = run_state_text(run, "phase");
+    int64_t now = clock_realtime();
+
+    add_phase_time(run, last ? last : "select", now - move->phase_since);
+    run_set_state_text(run, "phase", phase);
+    run_set_state_int(run, "phase_since", now);
+    move->phase_since = now;
+}
+
+static bool
+update_migration(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migration *row),
+                 GError **err)
+{
+    g_autoptr(Migration) row = store_get_int(tx, &MIGRATION, run->task->migration_id, err);
+
+    if (!row)
+        return false;
+    change(run, row);
+    row->updated_at = clock_realtime();
+    if (run_state_text(run, "phase"))
+        text_set(&row->phase, run_state_text(run, "phase"));
+    if (json_object_get(run->state, "phases")) {
+        g_free(row->phases);
+        row->phases = json_dumps(json_object_get(run->state, "phases"), JSON_COMPACT);
+    }
+    return store_update(tx, &MIGRATION, row, err);
+}
+
+/* ---- select
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static PlacementRequest
+placement_request(TaskRun *run, const Move *move)
+{
+    const TaskSettings *settings = run_settings(run);
+
+    return (PlacementRequest){
+        .vcpus = run->server->vcpus,
+        .ram_mb = run->server->ram_mb,
+        .only_host = move->migration->dest_given ? move->migration->dest_host : NULL,
+        .exclude_host = move->migration->source_host,
+        .needs_storage = true,
+        .cpu_ratio = settings->cpu_ratio,
+        .ram_ratio = settings->ram_ratio,
+        .reserved_ram_mb = settings->reserved_ram_mb,
+    };
+}
+
+static bool
+read_candidates(TaskRun *run, StoreTx *tx, GError **err)
+{
+    Move *move = run->data;
+    PlacementRequest request = placement_request(run, move);
+    g_autoptr(GPtrArray) hosts = store_list(tx, &HOST, NULL, err), verdicts = NULL;
+    g_autofree HostLoad *loads = NULL;
+    json_t *names;
+
+    if (!hosts)
+        return false;
+    loads = g_new0(HostLoad, hosts->len + 1);
+    if (!store_host_loads(tx, hosts, loads, err))
+        return false;
+    for (guint i = 0; i < hosts->len && move->migration->dest_given; i++)
+        if (g_strcmp0(loads[i].host->name, move->migration->dest_host) ==
+            0) { /* our own reservation is no load on it */
+            loads[i].ram_mb_used -= run->server->ram_mb;
+            loads[i].vcpus_used -= run->server->vcpus;
+        }
+    g_free(placement_choose(&request, loads, hosts->len, err));
+    if (err && *err)
+        return false;
+    verdicts = placement_judge(&request, loads, hosts->len);
+    json_object_set_new(run->state, "candidates", names = json_array());
+    for (guint i = 0; i < verdicts->len; i++) {
+        const PlacementVerdict *verdict = g_ptr_array_index(verdicts, i);
+
+        if (!verdict->reason)
+            json_array_append_new(names, json_string(verdict->host->name));
+    }
+    return true;
+}
+
+static bool
+select_hosts(TaskRun *run, GError **err)
+{
+    Move *move = move_get(run, err);
+    g_autoptr(GError) error = NULL;
+
+    if (!move)
+        return false;
+    if (!run_read(run, read_candidates, &error)) {
+        g_propagate_error(err, g_steal_pointer(&error));
+        return false;
+    }
+    return true;
+}
+
+static void
+set_preparing(TaskRun *run, Migration *row)
+{
+    row->status = MIGRATION_PREPARING;
+}
+
+static bool
+commit_select(TaskRun *run, StoreTx *tx, GError **err)
+{
+    move_enter_phase(run, run->data, "check");
+    return update_migration(run, tx, set_preparing, err);
+}
+
+/* ---- check
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+typedef struct Pair {
+    const char *source, *dest;
+    Host *source_row, *dest_row;
+} Pair;
+
+static bool
+read_pair(StoreTx *tx, void *opaque, GError **err)
+{
+    Pair *pair = opaque;
+    const StoreCond from[] = {{"name", STORE_EQ, pair->source, 0}, {NULL}},
+                    to[] = {{"name", STORE_EQ, pair->dest, 0}, {NULL}};
+
+    pair->source_row = store_find(tx, &HOST, from, err);
+    pair->dest_row = pair->source_row ? store_find(tx, &HOST, to, err) : NULL;
+    return pair->dest_row != NULL;
+}
+
+static void
+pair_clear(Pair *pair)
+{
+    host_free(pair->source_row);
+    host_free(pair->dest_row);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Pair, pair_clear)
+
+/* Flags in effect: the configured ones; persistence is ours; a directory is known to be shared,
+ * which libvirt cannot know. */
+static unsigned
+effective_flags(const LibvirtSettings *settings)
+{
+    return settings->migrate_flags | MIGRATE_LIVE | MIGRATE_PEER2PEER | MIGRATE_PERSIST_DEST |
+           MIGRATE_UNDEFINE_SOURCE | MIGRATE_UNSAFE;
+}
+
+static char *
+uri_scheme(const char *uri)
+{
+    const char *plus = strchr(uri, '+'), *colon = strchr(uri, ':');
+
+    return plus && colon && plus < colon ? g_strndup(plus + 1, (gsize)(colon - plus - 1))
+                                         : g_strdup("");
+}
+
+static bool
+check_host(TaskRun *run, Move *move, const char *cpu, const char *dest, GError **err)
+{
+    const LibvirtSettings *settings = run_settings(run)->libvirt;
+    unsigned flags = effective_flags(settings);
+    g_auto(Pair) pair = {.source = move->migration->source_host, .dest = dest};
+    g_autofree char *scheme = uri_scheme(settings->migration_uri), *flag_names = NULL;
+    const char *encryption;
+    MigrateContext context;
+
+    if (!store_read(run_store(run), read_pair, &pair, err))
+        return false;
+    context = (MigrateContext){pair.source_row->libvirt_version, pair.source_row->qemu_version,
+                               pair.dest_row->libvirt_version, pair.dest_row->qemu_version,
+                               settings->inbound_addr != NULL};
+    if (!migrate_flags_check(flags, &context, err))
+        return false;
+    encryption = migrate_encryption(scheme, flags);
+    if (settings->require_encryption && strcmp(encryption, "plaintext") == 0)
+        return err_set(err, ERR_FORBIDDEN,
+                       "the memory stream to %s would be plaintext and require_encryption is set; "
+                       "set up TLS on both nodes",
+                       dest);
+    if (cpu && !host_cpu_compare(run_hosts(run), dest, cpu, settings->virt_type,
+                                 run->server->machine, DEADLINE_CONTROL, err)) {
+        g_prefix_error(err, "the guest's CPU does not fit %s: ", dest);
+        return false;
+    }
+    if (!part_check_bridges(run, dest, err))
+        return false;
+    flag_names = migrate_flags_format(flags);
+    run_set_state_text(run, "dest", dest);
+    run_set_state_text(run, "dest_address", pair.dest_row->address);
+    run_set_state_text(run, "dest_stream_address",
+                       pair.dest_row->migration_address ? pair.dest_row->migration_address
+                                                        : pair.dest_row->address);
+    run_set_state_int(run, "flags", flags);
+    run_set_state_text(run, "flag_names", flag_names);
+    run_set_state_text(run, "encryption", encryption);
+    return true;
+}
+
+/* The first candidate that passes; with none, the reasons of all. */
+static bool
+check(TaskRun *run, GError **err)
+{
+    Move *move = move_get(run, err);
+    g_autofree char *cpu = NULL;
+    g_autoptr(GString) reasons = g_string_new(NULL);
+    ErrCode code = ERR_CONFLICT;
+    json_t *name;
+    size_t i;
+
+    if (!move)
+        return false;
+    cpu = host_domain_cpu(run_hosts(run), move->migration->source_host, run->server->id,
+                          DEADLINE_CONTROL, err);
+    if (!cpu)
+        return false;
+    json_array_foreach(json_object_get(run->state, "candidates"), i, name)
+    {
+        g_autoptr(GError) error = NULL;
+
+        if (check_host(run, move, cpu, json_string_value(name), &error))
+            return true;
+        code = err_code(error) == ERR_UNREACHABLE || err_code(error) == ERR_TIMEOUT
+                   ? ERR_BACKEND
+                   : err_code(error);
+        g_string_append_printf(reasons, "%s%s", reasons->len ? "; " : "", error->message);
+    }
+    return err_set(err, code, "%s", reasons->len ? reasons->str : "no host is left to move to");
+}
+
+/* ---- reserve
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static void
+set_reserved(TaskRun *run, Migration *row)
+{
+    row->status = MIGRATION_RUNNING;
+    row->started_at = clock_realtime();
+    text_set(&row->dest_host, run_state_text(run, "dest"));
+    text_set(&row->flags, run_state_text(run, "flag_names"));
+    text_set(&row->encryption, run_state_text(run, "encryption"));
+}
+
+static bool
+reserve_now(TaskRun *run, GError **err)
+{
+    return move_get(run, err) != NULL; /* the reservation is the transaction below */
+}
+
+static bool
+commit_check(TaskRun *run, StoreTx *tx, GError **err)
+{
+    move_enter_phase(run, run->data, "reserve");
+    return true;
+}
+
+static bool
+commit_reserve(TaskRun *run, StoreTx *tx, GError **err)
+{
+    Move *move = run->data;
+    PlacementRequest request = placement_request(run, move);
+    g_autofree char *chosen = NULL;
+
+    if (!move->migration->dest_given) { /* a given host is reserved since the request */
+        request.only_host = run_state_text(run, "dest");
+        if (!part_choose_host(run, tx, &request, &chosen, err))
+            return false;
+    }
+    move_enter_phase(run, move, "prepare");
+    return update_migration(run, tx, set_reserved, err);
+}
+
+/* ---- prepare
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static bool
+prepare(TaskRun *run, GError **err)
+{
+    Move *move = move_get(run, err);
+    g_autoptr(DomainInfo) there = NULL;
+    const char *dest;
+
+    if (!move)
+        return false;
+    dest = move->migration->dest_host;
+    there = host_domain_probe(run_hosts(run), dest, run->server->id, DEADLINE_CONTROL, err);
+    if (!there)
+        return false;
+    if (there->state == DOMAIN_ABSENT)
+        return true;
+    if (there->state == DOMAIN_SHUTOFF && there->ours) /* left by a move that was cut off */
+        return host_domain_undefine(run_hosts(run), dest, run->server->id, DEADLINE_CONTROL, err);
+    return err_set(err, ERR_CONFLICT,
+                   "%s already has a domain with the id of this server (%s, %s), not touching it",
+                   dest, there->name, domain_state_names[there->state]);
+}
+
+static bool
+commit_prepare(TaskRun *run, StoreTx *tx, GError **err)
+{
+    move_enter_phase(run, run->data, "transfer");
+    return true;
+}
+
+/* ---- transfer, switch, commit
+ * ---------------------------------------------------------------------------------------- */
+
+static void
+set_on_dest(TaskRun *run, Server *server)
+{
+    const Move *move = run->data;
+
+    text_set(&server->host, move->migration->dest_host);
+    server->task_state = TASK_NONE;
+    server->vm_state = server->vm_state == VM_PAUSED ? VM_PAUSED : VM_ACTIVE;
+    server->power_state = server->vm_state == VM_PAUSED ? POWER_PAUSED : POWER_RUNNING;
+    text_set(&server->uncertainty, run_state_text(run, "uncertainty"));
+}
+
+static void
+set_switched(TaskRun *run, Migration *row)
+{
+    const Move *move = run->data;
+    int64_t now = clock_realtime();
+
+    row->status = MIGRATION_POST_MIGRATING;
+    row->active_at = now;
+    /* The driver's clock is monotonic, the record's is not: carry the distance over. */
+    row->resumed_at = move->resumed_at ? now - (clock_monotonic() - move->resumed_at) : now;
+    row->downtime_limit_ms = move->downtime_limit_ms;
+}
+
+static bool
+commit_transfer(TaskRun *run, StoreTx *tx, GError **err)
+{
+    Move *move = run->data;
+    int64_t now = clock_monotonic();
+
+    if (move->suspended_at &&
+        move->resumed_at >= move->suspended_at) { /* split what the clock saw as one */
+        int64_t since_resumed = now - move->resumed_at,
+                switching = move->resumed_at - move->suspended_at;
+
+        move_enter_phase(run, move, "cleanup");
+        add_phase_time(run, "transfer", 0);
+        json_t *phases = json_object_get(run->state, "phases");
+        int64_t transfer =
+            json_integer_value(json_object_get(phases, "transfer")) - since_resumed - switching;
+
+        json_object_set_new(phases, "transfer", json_integer(MAX(transfer, 0)));
+        json_object_set_new(phases, "switch", json_integer(switching));
+        json_object_set_new(phases, "commit", json_integer(since_resumed));
+    } else {
+        move_enter_phase(run, move, "cleanup");
+    }
+    return run_update_server(run, tx, set_on_dest, err) &&
+           update_migration(run, tx, set_switched, err) &&
+           part_finish_action(run, tx, "compute_live_migration", move->migration->dest_host, NULL,
+                              err);
+}
+
+/* Only ever after the guest was seen to run on the source, or to run nowhere. */
+static bool
+undo_transfer(TaskRun *run, GError **err)
+{
+    Move *move = move_get(run, err);
+    const char *end = run_state_text(run, "end");
+    const char *id = run->task->server_id, *dest;
+    g_autoptr(DomainInfo) there = NULL;
+
+    if (!move)
+        return false;
+    dest = move->migration->dest_host;
+    if (!end || strcmp(end, "unknown") == 0 || !hosts_is_connected(run_hosts(run), dest))
+        return true; /* the sweep after a reconnect looks after it */
+    there = host_domain_probe(run_hosts(run), dest, id, DEADLINE_CONTROL, err);
+    if (!there)
+        return false;
+    if (there->state == DOMAIN_PAUSED_INCOMING &&
+        !host_domain_destroy(run_hosts(run), dest, id, DEADLINE_CONTROL, err))
+        return false;
+    if (there->state == DOMAIN_RUNNING || there->state == DOMAIN_ABSENT)
+        return true;
+    return host_domain_undefine(run_hosts(run), dest, id, DEADLINE_CONTROL, err);
+}
+
+/* ---- the end
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static void
+set_completed(TaskRun *run, Migration *row)
+{
+    const Move *move = run->data;
+
+    row->status = MIGRATION_COMPLETED;
+    row->ended_at = clock_realtime();
+    row->eta_ms = 0;
+    if (move && move->have_stats) {
+        row->downtime_ms = move->stats.downtime_ms;
+        row->total_ms = move->stats.elapsed_ms;
+        row->memory_total = MAX(move->stats.memory_total, 0);
+        row->memory_processed = MAX(move->stats.memory_processed, 0);
+        row->memory_remaining = 0;
+        row->memory_bps = MAX(move->stats.memory_bps, row->memory_bps);
+        row->iterations = MAX(move->stats.iteration, row->iterations);
+    }
+    text_set(&row->reason, run_state_text(run, "uncertainty"));
+}
+
+static void
+set_lost(TaskRun *run, Server *server)
+{
+    server->vm_state = VM_ERROR;
+    server->power_state = POWER_SHUTDOWN;
+    server->fault_code = 500;
+    server->fault_at = clock_realtime();
+    text_set(&server->fault_message, "the hypervisor reported the move as done, but the guest runs "
+                                     "on no node; its disk is intact: reboot it with --hard");
+}
+
+static void
+set_uncertainty(TaskRun *run, Server *server)
+{
+    text_set(&server->uncertainty, run_state_text(run, "uncertainty"));
+}
+
+static bool
+succeed(TaskRun *run, StoreTx *tx, GError **err)
+{
+    bool lost = g_strcmp0(run_state_text(run, "end"), "nowhere") == 0;
+
+    move_enter_phase(run, run->data, "done");
+    return run_update_server(run, tx, lost ? set_lost : set_uncertainty, err) &&
+           update_migration(run, tx, set_completed, err);
+}
+
+static void
+set_failed(TaskRun *run, Migration *row)
+{
+    const char *phase = run_state_text(run, "phase");
+    bool touched = phase && strcmp(phase, "transfer") == 0;
+
+    row->status = g_strcmp0(run->task->error_code, err_code_name(ERR_CANCELLED)) == 0
+                      ? MIGRATION_CANCELLED
+                  : touched ? MIGRATION_ERROR
+                            : MIGRATION_FAILED;
+    row->ended_at = clock_realtime();
+    row->eta_ms = 0;
+    text_set(&row->reason, run->task->error_message);
+    text_set(&row->error_code, run->task->error_code);
+}
+
+static void
+set_where_it_is(TaskRun *run, Server *server)
+{
+    const char *end = run_state_text(run, "end");
+
+    server->task_state = TASK_NONE;
+    text_set(&server->uncertainty, run_state_text(run, "uncertainty"));
+    if (g_strcmp0(end, "stopped") == 0) {
+        server->vm_state = VM_STOPPED;
+        server->power_state = POWER_SHUTDOWN;
+    } else if (g_strcmp0(end, "nowhere") == 0) {
+        server->vm_state = VM_ERROR;
+        server->power_state = POWER_SHUTDOWN;
+        server->fault_code = 500;
+        server->fault_at = clock_realtime();
+        text_set(&server->fault_message, run->task->error_message);
+    }
+}
+
+static bool
+fail(TaskRun *run, StoreTx *tx, const GError *reason, GError **err)
+{
+    if (run->data)
+        move_enter_phase(run, run->data,
+                         run_state_text(run, "phase") ? run_state_text(run, "phase") : "select");
+    return run_update_server(run, tx, set_where_it_is, err) &&
+           update_migration(run, tx, set_failed, err) &&
+           part_finish_action(run, tx, "compute_live_migration", run->server->host, reason, err);
+}
+
+static const TaskStep steps[] = {
+    {"select", NULL, select_hosts, commit_select, NULL},
+    {"check", NULL, check, commit_check, NULL},
+    {"reserve", NULL, reserve_now, commit_reserve, NULL},
+    {"prepare", NULL, prepare, commit_prepare, NULL},
+    {"transfer", NULL, move_transfer, commit_transfer, undo_transfer},
+    {"cleanup", NULL, move_clean_up, NULL, NULL},
+};
+
+const TaskKind task_server_live_migrate = {
+    .name = "server-live-migrate",
+    .steps = steps,
+    .n_steps = G_N_ELEMENTS(steps),
+    .unreachable_wait_us = 60 * USEC_PER_SEC,
+    .succeed = succeed,
+    .fail = fail,
+};

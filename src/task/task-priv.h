@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* task-priv.h: what engine and operations share: kinds, steps, a run, its waits */
+#pragma once
+
+#include <jansson.h>
+
+#include "block/block.h"
+#include "host/host.h"
+#include "task/task.h"
+
+/* A task is a row. Where it stands is (phase, mark):
+ *
+ *            INTENT 0 ──► INTENT 1 ──► … ──► INTENT n-1 ──► DONE (succeeded)
+ *               │            │                  │
+ *               ▼            ▼                  ▼
+ *             UNDO 0 ◄──── UNDO 1 ◄──── … ◄── UNDO n-1
+ *               │
+ *               ▼
+ *             DONE (failed)
+ *
+ * INTENT p is committed before step p touches anything outside, in the same transaction as the
+ * outcome of step p-1. Whoever finds a task at INTENT p after a crash knows that step p may have
+ * happened: it probes before it runs. An edge that is not in this picture is refused
+ * (task_edge_allowed), checked by the unit tests and logged. */
+bool task_edge_allowed(int64_t from_phase, TaskMark from, int64_t to_phase, TaskMark to,
+                       int64_t n_steps);
+
+typedef struct TaskRun TaskRun;
+
+typedef enum StepProbe {
+    STEP_NOT_DONE, /* run it */
+    STEP_DONE,     /* go on with its commit */
+    STEP_UNKNOWN,  /* *err says why; waits for the node, then probes again */
+} StepProbe;
+
+typedef struct TaskStep {
+    const char *name;
+    /* Asked after a crash, and after an error whose outcome is not known. NULL: run is idempotent
+     * and may simply run again. */
+    StepProbe (*probe)(TaskRun *run, GError **err);
+    bool (*run)(TaskRun *run, GError **err);
+    /* Writes the outcome in the transaction that moves the task on; reads run->…, touches nothing
+     * outside. May be NULL. */
+    bool (*commit)(TaskRun *run, StoreTx *tx, GError **err);
+    /* Takes the step back, whether it happened, half happened or not; idempotent. May be NULL. */
+    bool (*undo)(TaskRun *run, GError **err);
+} TaskStep;
+
+typedef struct TaskKind {
+    const char *name;
+    const TaskStep *steps;
+    size_t n_steps;
+    int64_t unreachable_wait_us; /* how long a step waits for a node that went away before the task
+                                    fails */
+    /* The last transaction. reason is what made it fail. */
+    bool (*succeed)(TaskRun *run, StoreTx *tx, GError **err);
+    bool (*fail)(TaskRun *run, StoreTx *tx, const GError *reason, GError **err);
+} TaskKind;
+
+extern const TaskKind task_server_create, task_server_start, task_server_stop, task_server_reboot,
+    task_server_delete, task_server_live_migrate, task_server_reconcile;
+const TaskKind *task_kind_find(const char *name);
+
+typedef enum RunMessageKind {
+    RUN_EVENT,    /* a node or a domain said something */
+    RUN_MOVE_END, /* the migrate call of this task returned */
+    RUN_PROGRESS, /* statistics of the running move were read */
+    RUN_CANCEL,   /* somebody wants this task to stop */
+} RunMessageKind;
+typedef struct RunMessage {
+    RunMessageKind kind;
+    HostEvent *event; /* RUN_EVENT */
+    GError *error; /* RUN_MOVE_END: NULL = the call returned 0; RUN_PROGRESS: why there are none */
+    bool job_active;           /* RUN_PROGRESS */
+    int64_t downtime_limit_ms; /* RUN_PROGRESS: in force now */
+} RunMessage;
+void run_message_free(RunMessage *message);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(RunMessage, run_message_free)
+
+struct TaskRun {
+    TaskEngine *engine;
+    const TaskKind *kind;
+    Task *task;     /* copy of the row, kept in step with it */
+    Server *server; /* as read at the start of the current step */
+    json_t *state;  /* what steps found out; saved with each transition */
+    json_t *params;
+    bool taken_up;  /* the current step may have happened before this run */
+    bool cancelled; /* somebody wants it stopped (a delete waits behind it) */
+    Mailbox *inbox; /* RunMessage; bounded */
+    void *data;     /* the kind's own, freed by data_free */
+    GDestroyNotify data_free;
+};
+
+/* ---- for the operations ------------------------------------------------------------------------
+ */
+Store *run_store(TaskRun *run);
+Hosts *run_hosts(TaskRun *run);
+const Storage *run_storage(TaskRun *run);
+const TaskSettings *run_settings(TaskRun *run);
+
+bool run_write(TaskRun *run, bool (*fn)(TaskRun *run, StoreTx *tx, GError **err), GError **err);
+bool run_read(TaskRun *run, bool (*fn)(TaskRun *run, StoreTx *tx, GError **err), GError **err);
+bool run_reload_server(TaskRun *run, GError **err);
+/* Read-change-write of the server row inside tx; also refreshes run->server. */
+bool run_update_server(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Server *server),
+                       GError **err);
+
+/* Next message for this run, or NULL at the deadline. A stop of the engine sets *err to
+ * ERR_CANCELLED (run_is_stopping). */
+RunMessage *run_receive(TaskRun *run, int64_t deadline_us, GError **err);
+bool run_is_stopping(const TaskRun *run);
+/* Wait until host is connected. ERR_UNREACHABLE at the deadline. */
+bool run_wait_host(TaskRun *run, const char *host, int64_t deadline_us, GError **err);
+/* Forget queued messages: before a step whose events must be its own. */
+void run_drain_inbox(TaskRun *run);
+/* Drop a message into the inbox of the run of this very task, from any thread; takes message. A
+ * task that is gone swallows it. */
+void engine_post(TaskEngine *engine, const char *server_id, int64_t task_id, RunMessage *message);
+
+/* A thread on behalf of a run that may outlive it; the engine's stop waits for it. */
+void engine_start_helper(TaskEngine *engine, const char *name, ThreadFn fn, void *opaque);
+
+const char *run_state_text(TaskRun *run, const char *key);
+void run_set_state_text(TaskRun *run, const char *key, const char *value);
+int64_t run_state_int(TaskRun *run, const char *key, int64_t absent);
+void run_set_state_int(TaskRun *run, const char *key, int64_t value);
+
+#define DEADLINE_CONTROL \
+    (clock_monotonic() + 10 * USEC_PER_SEC) /* a node that answers at all answers by then */
+#define DEADLINE_WORK (clock_monotonic() + 120 * USEC_PER_SEC) /* start, stop, file transfer */
+
+/* ---- shared parts of operations (server-parts.c)
+ * ------------------------------------------------- */
+/* Choose a host and reserve it: server->host is set in the transaction. Honours params "host". */
+bool part_place(TaskRun *run, StoreTx *tx, GError **err);
+bool part_choose_host(TaskRun *run, StoreTx *tx, const PlacementRequest *request, char **host,
+                      GError **err);
+/* The <cpu> for new domains over all nodes that are up; host NULL: any of them computes it. limit
+ * may be NULL. */
+char *engine_choose_cpu(Store *store, Hosts *hosts, const LibvirtSettings *settings,
+                        const char *host, char **limit, GError **err);
+/* Build the disk, the config drive, the domain's spec. */
+bool part_make_disk(TaskRun *run, GError **err);
+bool part_make_config_drive(TaskRun *run, GError **err);
+ServerSpec *part_server_spec(TaskRun *run, const char *host, GError **err);
+/* The <cpu> for a new domain on host. */
+bool part_choose_cpu(TaskRun *run, const char *host, char **cpu_xml, GError **err);
+/* Define and start on server->host; remembers machine and cpu in run->state for the commit. */
+bool part_start_domain(TaskRun *run, GError **err);
+StepProbe part_probe_running(TaskRun *run, GError **err);
+StepProbe part_probe_stopped(TaskRun *run, GError **err);
+/* Is the bridge of each of the server's ports there on host? ERR_CONFLICT names host and bridge. */
+bool part_check_bridges(TaskRun *run, const char *host, GError **err);
+bool part_power_off(TaskRun *run, bool graceful, GError **err);
+
+/* Close the instance action of this task's request. reason NULL: success. */
+bool part_finish_action(TaskRun *run, StoreTx *tx, const char *event, const char *host,
+                        const GError *reason, GError **err);
+
+/* ---- where does a guest run? (move-judge.c: pure)
+ * ----------------------------------------------------- */
+typedef enum Seen { /* what a probe of one node answered */
+    SEEN_UNREACHABLE,
+    SEEN_GONE,               /* absent or shut off */
+    SEEN_RUNNING,            /* or paused by a person: it lives here */
+    SEEN_MOVING,             /* source: runs, and a migration job is active */
+    SEEN_STOPPED_FOR_SWITCH, /* source: paused by migration */
+    SEEN_INCOMING,           /* destination: QEMU waits for the stream */
+} Seen;
+extern const char *const seen_names[];
+
+typedef enum SwitchBegan {
+    SWITCH_NOT_BEGUN,
+    SWITCH_BEGAN,
+    SWITCH_NOT_KNOWN
+} SwitchBegan;
+
+typedef enum MoveVerdict {
+    MOVE_IN_FLIGHT,            /* leave it alone, look again */
+    MOVE_SWITCHED,             /* it runs on the destination; nothing of it runs on the source */
+    MOVE_SWITCHED_STOP_SOURCE, /* it runs on the destination; the source must be destroyed */
+    MOVE_ROLLED_BACK,          /* it runs on the source */
+    MOVE_RESUME_SOURCE,        /* it is on the source only, stopped by the move: let it run */
+    MOVE_NOWHERE,              /* it runs on neither */
+    MOVE_WAIT, /* a node does not answer, and the answer matters: look again until the deadline */
+} MoveVerdict;
+extern const char *const move_verdict_names[];
+MoveVerdict move_judge(Seen source, Seen dest, SwitchBegan began);
+/* What may be said when the deadline for MOVE_WAIT has passed. uncertain: it may run on two nodes,
+ * or on a node that does not answer. */
+typedef struct MoveFinal {
+    bool on_dest; /* record the destination as its host */
+    bool uncertain;
+} MoveFinal;
+MoveFinal move_judge_at_deadline(Seen source, Seen dest, SwitchBegan began);
+Seen seen_of(const DomainInfo *info, bool is_source);

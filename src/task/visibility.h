@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* visibility.h: proof that a node sees the storage that the controller sees */
+#pragma once
+
+#include "task/task.h"
+
+/* Writes a random nonce on the controller's side and reads it back through the node's own libvirt,
+ * then the reverse. false with *err: the node does not see the same storage (ERR_CONFLICT) or could
+ * not be asked. Blocks up to 20 s. */
+bool visibility_prove(TaskEngine *engine, const char *host, GError **err);
+/* Free and total GiB of the storage as the node sees it. */
+bool visibility_capacity(TaskEngine *engine, const char *host, int64_t *total_gb, int64_t *free_gb,
+                         GError **err);

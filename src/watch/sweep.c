@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* sweep.c: a node came (back): learn what it is, what it sees and what runs there */
+#include "watch/sweep.h"
+
+#include <string.h>
+
+#include "task/visibility.h"
+
+typedef struct Sweep {
+    Store *store;
+    TaskEngine *tasks;
+    Hosts *hosts;
+    char *host, *virt_type;
+    HostFacts *facts;
+    GPtrArray *domains;
+    GError *storage_error;
+    int64_t disk_gb, disk_free_gb;
+    bool submitted;
+} Sweep;
+
+static pthread_mutex_t running_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t running_changed = PTHREAD_COND_INITIALIZER;
+static int running;
+
+static void
+sweep_free(Sweep *sweep)
+{
+    host_facts_free(sweep->facts);
+    g_clear_pointer(&sweep->domains, g_ptr_array_unref);
+    g_clear_error(&sweep->storage_error);
+    g_free(sweep->host);
+    g_free(sweep->virt_type);
+    g_free(sweep);
+}
+
+/* ---- the host's row
+ * --------------------------------------------------------------------------------------- */
+
+/* Two names for one machine would let a guest "move" to where it is. */
+static bool
+same_node_twice(StoreTx *tx, const Host *host, const char *uuid, char **other)
+{
+    const StoreCond where[] = {
+        {"libvirt_uuid", STORE_EQ, uuid, 0}, {"id", STORE_NE, host->id, 0}, {NULL}};
+    g_autoptr(GPtrArray) rows = store_list(tx, &HOST, &(StoreQuery){.where = where}, NULL);
+
+    if (!rows || rows->len == 0)
+        return false;
+    *other = g_strdup(((Host *)g_ptr_array_index(rows, 0))->name);
+    return true;
+}
+
+static bool
+record_host(StoreTx *tx, void *opaque, GError **err)
+{
+    Sweep *sweep = opaque;
+    const HostFacts *facts = sweep->facts;
+    const StoreCond where[] = {{"name", STORE_EQ, sweep->host, 0}, {NULL}};
+    g_autoptr(Host) host = store_find(tx, &HOST, where, NULL);
+    g_autofree char *other = NULL;
+    int64_t now = clock_realtime();
+
+    if (!host) /* removed meanwhile */
+        return true;
+    host->vcpus = facts->vcpus;
+    host->memory_mb = facts->memory_mb;
+    text_set(&host->cpu_info, facts->cpu_info);
+    text_set(&host->hypervisor_cpu, facts->hypervisor_cpu);
+    text_set(&host->cpu_models, facts->cpu_models);
+    text_set(&host->virt_type, facts->virt_type);
+    text_set(&host->libvirt_uuid, facts->libvirt_uuid);
+    text_set(&host->encryption, facts->encryption);
+    host->libvirt_version = facts->libvirt_version;
+    host->qemu_version = facts->qemu_version;
+    host->max_client_requests = facts->max_client_requests;
+    host->disk_gb = sweep->disk_gb;
+    host->disk_free_gb = sweep->disk_free_gb;
+    host->storage_visible = sweep->storage_error == NULL;
+    text_set(&host->storage_reason, sweep->storage_error ? sweep->storage_error->message : NULL);
+    host->facts_at = now;
+    if (!host->started_at)
+        host->started_at = now;
+    if (host->state != HOST_UP)
+        host->state_changed_at = now;
+    host->state = HOST_UP;
+    text_set(&host->state_reason, NULL);
+    if (same_node_twice(tx, host, facts->libvirt_uuid, &other)) {
+        g_autofree char *reason =
+            g_strdup_printf("it is the same machine as %s (host UUID %s): give each node its own "
+                            "host_uuid in libvirtd.conf, or remove one of them",
+                            other, facts->libvirt_uuid);
+
+        host->state = HOST_DOWN;
+        text_set(&host->state_reason, reason);
+    }
+    host->updated_at = now;
+    return store_update(tx, &HOST, host, err);
+}
+
+/* ---- its domains
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static DomainInfo *
+find_domain(GPtrArray *domains, const char *uuid)
+{
+    for (guint i = 0; i < domains->len; i++) {
+        DomainInfo *info = g_ptr_array_index(domains, i);
+
+        if (strcmp(info->uuid, uuid) == 0)
+            return info;
+    }
+    return NULL;
+}
+
+/* A domain of ours on this node that the record has elsewhere, or nowhere. */
+static bool
+judge_stray(StoreTx *tx, Sweep *sweep, const DomainInfo *info, GError **err)
+{
+    g_autoptr(Server) server = store_get(tx, &SERVER, info->uuid, NULL);
+
+    if (!info->ours)
+        return true; /* foreign: never touched */
+    if (!server || server->vm_state == VM_DELETED) {
+        log_event(LOG_LEVEL_WARNING, "watch",
+                  "a domain carries Godwit's mark but no server has its id; it is left alone",
+                  "host", sweep->host, "domain", info->name, "uuid", info->uuid, NULL);
+        return true;
+    }
+    if (g_strcmp0(server->host, sweep->host) == 0 || server->task_state != TASK_NONE)
+        return true;
+    sweep->submitted = true;
+    return task_submit_reconcile(tx, server->id, sweep->host, err);
+}
+
+/* Does what runs here differ from the record? */
+static bool
+differs(const Server *server, const DomainInfo *info)
+{
+    bool runs = info && info->state == DOMAIN_RUNNING,
+         paused = info && info->state == DOMAIN_PAUSED;
+    bool off = !info || info->state == DOMAIN_SHUTOFF || info->state == DOMAIN_CRASHED;
+
+    switch (server->vm_state) {
+    case VM_ACTIVE:
+        return !runs;
+    case VM_PAUSED:
+        return !paused;
+    case VM_STOPPED:
+        return !off;
+    case VM_BUILDING:
+    case VM_SUSPENDED:
+    case VM_RESIZED:
+    case VM_ERROR:
+    case VM_DELETED:
+        return false;
+    }
+    return false;
+}
+
+static bool
+compare_domains(StoreTx *tx, void *opaque, GError **err)
+{
+    Sweep *sweep = opaque;
+    const StoreCond where[] = {
+        {"host", STORE_EQ, sweep->host, 0}, {"vm_state", STORE_NE, NULL, VM_DELETED}, {NULL}};
+    const StoreCond doubtful[] = {
+        {"uncertainty", STORE_NOT_NULL, NULL, 0}, {"vm_state", STORE_NE, NULL, VM_DELETED}, {NULL}};
+    g_autoptr(GPtrArray) here = store_list(tx, &SERVER, &(StoreQuery){.where = where}, err);
+    g_autoptr(GPtrArray) doubts =
+        here ? store_list(tx, &SERVER, &(StoreQuery){.where = doubtful}, err) : NULL;
+
+    if (!doubts)
+        return false;
+    for (guint i = 0; i < sweep->domains->len; i++)
+        if (!judge_stray(tx, sweep, g_ptr_array_index(sweep->domains, i), err))
+            return false;
+    for (guint i = 0; i < here->len; i++) {
+        const Server *server = g_ptr_array_index(here, i);
+
+        if (server->task_state != TASK_NONE ||
+            !differs(server, find_domain(sweep->domains, server->id)))
+            continue;
+        sweep->submitted = true;
+        if (!task_submit_reconcile(tx, server->id, sweep->host, err))
+            return false;
+    }
+    for (guint i = 0; i < doubts->len; i++) {
+        sweep->submitted = true;
+        if (!task_submit_reconcile(tx, ((Server *)g_ptr_array_index(doubts, i))->id, NULL, err))
+            return false;
+    }
+    return true;
+}
+
+static bool
+record_gone(StoreTx *tx, void *opaque, GError **err)
+{
+    Sweep *sweep = opaque;
+    const StoreCond where[] = {{"name", STORE_EQ, sweep->host, 0}, {NULL}};
+    g_autoptr(Host) host = store_find(tx, &HOST, where, NULL);
+
+    if (!host)
+        return true;
+    host->state = HOST_DOWN;
+    host->state_changed_at = host->updated_at = clock_realtime();
+    host->storage_visible = false;
+    text_set(&host->state_reason, "the connection was lost");
+    return store_update(tx, &HOST, host, err);
+}
+
+static bool
+ask_node(Sweep *sweep, GError **err)
+{
+    int64_t deadline = clock_monotonic() + 30 * USEC_PER_SEC;
+
+    sweep->facts = host_facts(sweep->hosts, sweep->host, deadline, err);
+    if (!sweep->facts)
+        return false;
+    hosts_set_work_limit(sweep->hosts, sweep->host, MAX(1, sweep->facts->max_client_requests - 1));
+    if (visibility_prove(sweep->tasks, sweep->host, &sweep->storage_error))
+        visibility_capacity(sweep->tasks, sweep->host, &sweep->disk_gb, &sweep->disk_free_gb, NULL);
+    else
+        log_event(LOG_LEVEL_WARNING, "watch", "host does not see the storage", "host", sweep->host,
+                  "reason", sweep->storage_error->message, NULL);
+    sweep->domains = host_domains(sweep->hosts, sweep->host, deadline, err);
+    return sweep->domains != NULL;
+}
+
+/* It may have gone while we wrote that it is there; the event that said so may have been recorded
+ * before. */
+static bool
+still_connected(Sweep *sweep, GError **err)
+{
+    if (hosts_is_connected(sweep->hosts, sweep->host))
+        return true;
+    store_write(sweep->store, record_gone, sweep, NULL);
+    return err_set(err, ERR_UNREACHABLE, "%s went away while it was asked", sweep->host);
+}
+
+static void
+sweep_thread(void *opaque)
+{
+    Sweep *sweep = opaque;
+    g_autoptr(GError) error = NULL;
+
+    if (!ask_node(sweep, &error) || !store_write(sweep->store, record_host, sweep, &error) ||
+        !store_write(sweep->store, compare_domains, sweep, &error) ||
+        !still_connected(sweep, &error))
+        log_event(LOG_LEVEL_WARNING, "watch",
+                  "cannot take stock of a host; it is tried again at its next connect", "host",
+                  sweep->host, "reason", error->message, NULL);
+    else
+        log_event(LOG_LEVEL_DEBUG, "watch", "took stock of a host", "host", sweep->host, "channel",
+                  sweep->facts->encryption, "storage",
+                  sweep->storage_error ? "not visible" : "visible", NULL);
+    if (sweep->submitted)
+        task_engine_wake(sweep->tasks);
+    sweep_free(sweep);
+
+    pthread_mutex_lock(&running_mutex);
+    running--;
+    pthread_cond_broadcast(&running_changed);
+    pthread_mutex_unlock(&running_mutex);
+}
+
+void
+sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, const char *virt_type)
+{
+    Sweep *sweep = g_new0(Sweep, 1);
+
+    sweep->store = store;
+    sweep->tasks = tasks;
+    sweep->hosts = hosts;
+    sweep->host = g_strdup(host);
+    sweep->virt_type = g_strdup(virt_type);
+    pthread_mutex_lock(&running_mutex);
+    running++;
+    pthread_mutex_unlock(&running_mutex);
+    thread_start_detached("sweep", sweep_thread, sweep);
+}
+
+void
+sweep_wait_all(void)
+{
+    pthread_mutex_lock(&running_mutex);
+    while (running > 0)
+        pthread_cond_wait(&running_changed, &running_mutex);
+    pthread_mutex_unlock(&running_mutex);
+}

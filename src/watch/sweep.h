@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* sweep.h: what is asked of a node each time it is connected */
+#pragma once
+
+#include "host/host.h"
+#include "task/task.h"
+
+/* On a thread of its own: read the node's facts, prove that it sees the storage, compare its
+ * domains with the record. The host is up when all of that is in the store. */
+void
+sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, const char *virt_type);
+/* Wait until no sweep runs. */
+void sweep_wait_all(void);
