@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* godwit-hosts.c: compute nodes in Godwit's own API */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "api/godwit-priv.h"
+
+#define HOST_NAME_MAX_BYTES 63
+
+static json_t *
+view_version(int64_t version)
+{
+    g_autofree char *text = NULL;
+
+    if (version <= 0)
+        return json_null();
+    text = g_strdup_printf("%d.%d.%d", (int)(version / 1000000), (int)(version / 1000 % 1000),
+                           (int)(version % 1000));
+    return json_string(text);
+}
+
+static json_t *
+view_host(const HostLoad *load)
+{
+    const Host *host = load->host;
+    json_auto_t *cpu = json_parse_stored(host->cpu_info, JSON_OBJECT);
+    json_t *model = json_object_get(cpu, "model");
+
+    return json_pack(
+        "{s:s,s:s,s:s,s:s,s:s,s:b,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,"
+        "s:O,s:b,s:o,s:I,s:I}",
+        "name", host->name, "id", host->id, "uri", host->uri, "address", host->address,
+        "migration_address", host->migration_address ? host->migration_address : host->address,
+        "enabled", (int)host->enabled, "disabled_reason", json_text_or_null(host->disabled_reason),
+        "forced_down", (int)host->forced_down, "state", host_state_names[host->state],
+        "state_reason", json_text_or_null(host->state_reason), "vcpus", (json_int_t)host->vcpus,
+        "memory_mb", (json_int_t)host->memory_mb, "disk_gb", (json_int_t)host->disk_gb,
+        "disk_free_gb", (json_int_t)host->disk_free_gb, "servers", (json_int_t)load->servers,
+        "vcpus_used", (json_int_t)load->vcpus_used, "ram_mb_used", (json_int_t)load->ram_mb_used,
+        "virt_type", json_text_or_null(host->virt_type), "encryption",
+        json_text_or_null(host->encryption), "libvirt_version", view_version(host->libvirt_version),
+        "qemu_version", view_version(host->qemu_version), "cpu_model",
+        json_is_string(model) ? model : json_null(), "storage_visible", (int)host->storage_visible,
+        "storage_reason", json_text_or_null(host->storage_reason), "created_at",
+        (json_int_t)host->created_at, "facts_at", (json_int_t)host->facts_at);
+}
+
+/* Views of hosts, which are freed. */
+static json_t *
+view_hosts(StoreTx *tx, GPtrArray *hosts, GError **err)
+{
+    g_autofree HostLoad *loads = g_new0(HostLoad, hosts->len + 1);
+    json_t *rows;
+
+    if (!store_host_loads(tx, hosts, loads, err))
+        return NULL;
+    rows = json_array();
+    for (size_t i = 0; i < hosts->len; i++)
+        json_array_append_new(rows, view_host(&loads[i]));
+    return rows;
+}
+
+static bool
+hosts_list(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
+{
+    const StoreQuery query = {.order_by = "name"};
+    g_autoptr(GPtrArray) hosts = store_list(tx, &HOST, &query, err);
+    json_t *rows = hosts ? view_hosts(tx, hosts, err) : NULL;
+
+    if (rows)
+        *(json_t **)opaque = json_pack("{s:o}", "hosts", rows);
+    return rows != NULL;
+}
+
+void
+godwit_hosts_list(ApiCall *call)
+{
+    api_answer_read(call, hosts_list, 200);
+}
+
+static GPtrArray *
+hosts_by(StoreTx *tx, const char *column, const char *value, GError **err)
+{
+    const StoreCond where[] = {
+        {.column = column, .op = STORE_EQ, .text = value},
+        {.column = NULL},
+    };
+    const StoreQuery query = {.where = where};
+
+    return store_list(tx, &HOST, &query, err);
+}
+
+/* The one host of the path, as a list. */
+static GPtrArray *
+host_of_path(StoreTx *tx, ApiCall *call, GError **err)
+{
+    const char *name = api_param(call, "name");
+    g_autoptr(GPtrArray) hosts = hosts_by(tx, "name", name, err);
+
+    if (!hosts || hosts->len == 1)
+        return g_steal_pointer(&hosts);
+    err_set(err, ERR_NOT_FOUND, "Host %s is not known; `godwit host list` shows those that are.",
+            name);
+    return NULL;
+}
+
+static bool
+host_out(StoreTx *tx, GPtrArray *hosts, json_t **out, GError **err)
+{
+    json_auto_t *rows = view_hosts(tx, hosts, err);
+
+    if (rows)
+        *out = json_pack("{s:O}", "host", json_array_get(rows, 0));
+    return rows != NULL;
+}
+
+static bool
+host_show(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
+{
+    g_autoptr(GPtrArray) hosts = host_of_path(tx, call, err);
+
+    return hosts && host_out(tx, hosts, opaque, err);
+}
+
+void
+godwit_host_show(ApiCall *call)
+{
+    api_answer_read(call, host_show, 200);
+}
+
+/* ---- create -----------------------------------------------------------------------------------
+ */
+
+static bool
+host_name_is_valid(const char *name)
+{
+    size_t length = strlen(name);
+
+    return length >= 1 && length <= HOST_NAME_MAX_BYTES && g_ascii_isalnum(name[0]) &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-") ==
+               length;
+}
+
+static bool
+address_is_numeric(const char *text)
+{
+    struct in6_addr raw;
+
+    return inet_pton(AF_INET, text, &raw) == 1 || inet_pton(AF_INET6, text, &raw) == 1;
+}
+
+/* What a URI may ask of libvirt's client: where keys are, never to run a command or to leave a
+ * check out. */
+static bool
+uri_query_is_allowed(const char *query)
+{
+    static const char *const allowed[] = {"pkipath", "keyfile", "known_hosts", NULL};
+    g_auto(GStrv) pairs = g_strsplit(query, "&", 16);
+
+    for (size_t i = 0; pairs[i]; i++) {
+        g_auto(GStrv) pair = g_strsplit(pairs[i], "=", 2);
+
+        if (!pair[0] || !g_strv_contains((const char *const *)allowed, pair[0]))
+            return false;
+    }
+    return true;
+}
+
+/* "qemu+tls://host1/system" → "tls"; NULL with *err if it is not such a URI. */
+static const char *
+uri_transport(const char *uri, GError **err)
+{
+    static const char *const transports[] = {"tcp", "tls", "ssh"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(transports); i++) {
+        g_autofree char *scheme = g_strdup_printf("qemu+%s://", transports[i]);
+        const char *rest = uri + strlen(scheme);
+        size_t host;
+
+        if (!g_str_has_prefix(uri, scheme))
+            continue;
+        host =
+            strspn(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_@:[]");
+        if (host == 0 || !g_str_has_prefix(rest + host, "/system"))
+            break;
+        rest += host + strlen("/system");
+        if (*rest == '\0')
+            return transports[i];
+        if (*rest != '?' || !text_is_clean(rest, 512, false))
+            break;
+        if (uri_query_is_allowed(rest + 1))
+            return transports[i];
+        err_set(err, ERR_INVALID,
+                "'uri' may carry pkipath, keyfile and known_hosts, nothing else.");
+        return NULL;
+    }
+    err_set(err, ERR_INVALID,
+            "'uri' must be qemu+tls://HOST/system, qemu+ssh://HOST/system or "
+            "qemu+tcp://HOST/system.");
+    return NULL;
+}
+
+static bool
+host_is_new(StoreTx *tx, const Host *host, GError **err)
+{
+    g_autoptr(GPtrArray) same_name = hosts_by(tx, "name", host->name, err);
+    g_autoptr(GPtrArray) same_uri = same_name ? hosts_by(tx, "uri", host->uri, err) : NULL;
+
+    if (!same_uri)
+        return false;
+    if (same_name->len > 0)
+        return err_set(err, ERR_CONFLICT, "There is a host %s already.", host->name);
+    if (same_uri->len > 0)
+        return err_set(err, ERR_CONFLICT, "Host %s has this URI already: one node, one host.",
+                       ((Host *)g_ptr_array_index(same_uri, 0))->name);
+    return true;
+}
+
+static bool
+host_read_body(const json_t *body, Host *host, GError **err)
+{
+    const char *name, *uri, *address, *migration_address, *transport;
+
+    if (!json_only_keys(body, err, "name", "uri", "address", "migration_address", NULL) ||
+        !json_need_text(body, "name", 255, &name, err) ||
+        !json_need_text(body, "uri", 1024, &uri, err) ||
+        !json_need_text(body, "address", 64, &address, err) ||
+        !json_get_text(body, "migration_address", 64, &migration_address, err))
+        return false;
+    if (!host_name_is_valid(name))
+        return err_set(err, ERR_INVALID,
+                       "'name' must have 1 to %d letters, digits, '.' or '-', and begin with a "
+                       "letter or a digit.",
+                       HOST_NAME_MAX_BYTES);
+    if (!address_is_numeric(address) ||
+        (migration_address && !address_is_numeric(migration_address)))
+        return err_set(err, ERR_INVALID,
+                       "'address' and 'migration_address' must be numeric IP addresses: the other "
+                       "nodes reach this one by them.");
+    transport = uri_transport(uri, err);
+    if (!transport)
+        return false;
+    host->name = g_strdup(name);
+    host->uri = g_strdup(uri);
+    host->address = g_strdup(address);
+    host->migration_address = g_strdup(migration_address);
+    host->encryption = g_strdup(strcmp(transport, "tcp") == 0 ? "plaintext" : transport);
+    return true;
+}
+
+static bool
+host_create(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
+{
+    Host *host = record_new(&HOST);
+    g_autoptr(GPtrArray) hosts = g_ptr_array_new_with_free_func((GDestroyNotify)host_free);
+    const json_t *body;
+
+    g_ptr_array_add(hosts, host);
+    host->id = uuid_new();
+    host->service_id = uuid_new();
+    host->enabled = true;
+    host->state = HOST_UNKNOWN;
+    host->cpu_info = g_strdup("{}");
+    host->cpu_models = g_strdup("[]");
+    host->max_client_requests = 5;
+    host->created_at = host->updated_at = clock_realtime();
+    return json_need_object(call->body, "host", &body, err) && host_read_body(body, host, err) &&
+           host_is_new(tx, host, err) && store_next_number(tx, "host", &host->number, err) &&
+           store_insert(tx, &HOST, host, err) && host_out(tx, hosts, opaque, err);
+}
+
+static void
+hosts_changed(ApiCall *call)
+{
+    const ApiConfig *config = api_config(call->api);
+
+    if (config->on_hosts_changed)
+        config->on_hosts_changed(config->opaque);
+}
+
+void
+godwit_host_create(ApiCall *call)
+{
+    api_answer_write(call, host_create, 201);
+    hosts_changed(call);
+}
+
+/* ---- update, delete ---------------------------------------------------------------------------
+ */
+
+static bool
+host_update(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
+{
+    g_autoptr(GPtrArray) hosts = host_of_path(tx, call, err);
+    const char *reason;
+    const json_t *body;
+    Host *host;
+
+    if (!hosts || !json_need_object(call->body, "host", &body, err) ||
+        !json_only_keys(body, err, "enabled", "disabled_reason", NULL) ||
+        !json_get_name(body, "disabled_reason", 255, &reason, err))
+        return false;
+    host = g_ptr_array_index(hosts, 0);
+    if (!json_get_bool(body, "enabled", &host->enabled, err))
+        return false;
+    if (host->enabled)
+        text_set(&host->disabled_reason, NULL);
+    else if (reason)
+        text_set(&host->disabled_reason, reason);
+    host->updated_at = clock_realtime();
+    return store_update(tx, &HOST, host, err) && host_out(tx, hosts, opaque, err);
+}
+
+void
+godwit_host_update(ApiCall *call)
+{
+    api_answer_write(call, host_update, 200);
+}
+
+static bool
+host_is_unused(StoreTx *tx, const Host *host, GError **err)
+{
+    const StoreCond servers_here[] = {
+        {.column = "host", .op = STORE_EQ, .text = host->name},
+        {.column = "vm_state", .op = STORE_NE, .num = VM_DELETED},
+        {.column = NULL},
+    };
+    const StoreCond moves_here[] = {
+        {.column = "dest_host", .op = STORE_EQ, .text = host->name},
+        {.column = "ended_at", .op = STORE_EQ, .num = 0},
+        {.column = NULL},
+    };
+    int64_t servers = store_count(tx, &SERVER, servers_here, err);
+    int64_t moves = servers < 0 ? -1 : store_count(tx, &MIGRATION, moves_here, err);
+
+    if (moves < 0)
+        return false;
+    if (servers > 0)
+        return err_set(err, ERR_CONFLICT,
+                       "Host %s has %" G_GINT64_FORMAT " servers: move or delete them first.",
+                       host->name, servers);
+    return moves == 0 ||
+           err_set(err, ERR_CONFLICT,
+                   "A server is on its way to host %s: wait until its move has ended.", host->name);
+}
+
+static bool
+host_delete(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
+{
+    g_autoptr(GPtrArray) hosts = host_of_path(tx, call, err);
+    const Host *host = hosts ? g_ptr_array_index(hosts, 0) : NULL;
+
+    return host && host_is_unused(tx, host, err) && store_delete(tx, &HOST, host->id, err);
+}
+
+void
+godwit_host_delete(ApiCall *call)
+{
+    api_answer_write(call, host_delete, 204);
+    hosts_changed(call);
+}
