@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* cli-host.c: godwit host: the compute nodes */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#define WAIT_US (60 * USEC_PER_SEC)
+
+static const Column columns[] = {
+    {"name", "name"},           {"state", "state"},
+    {"enabled", "enabled"},     {"address", "address"},
+    {"servers", "servers"},     {"vcpus", "vcpus"},
+    {"used", "vcpus_used"},     {"ram MiB", "memory_mb"},
+    {"used", "ram_mb_used"},    {"encryption", "encryption"},
+    {"reason", "state_reason"}, {0},
+};
+
+static char *
+host_path(const char *name)
+{
+    g_autofree char *escaped = client_escape(name);
+
+    return g_strconcat("/hosts/", escaped, NULL);
+}
+
+/* A node is ready when it is connected and its storage has been seen. */
+static bool
+host_wait(Cli *cli, const char *name, json_t **host, GError **err)
+{
+    g_autofree char *path = host_path(name);
+    int64_t deadline = clock_monotonic() + WAIT_US;
+
+    for (;;) {
+        json_decref(*host);
+        *host = cli_get(cli, SERVICE_GODWIT, path, "host", err);
+        if (!*host)
+            return false;
+        if (g_str_equal(json_text_at(*host, "state"), "up") &&
+            json_is_true(json_at(*host, "storage_visible")))
+            return true;
+        if (clock_monotonic() >= deadline)
+            break;
+        g_usleep(250 * USEC_PER_MSEC);
+    }
+
+    const char *reason = json_text_at(*host, "state_reason");
+    const char *storage = json_text_at(*host, "storage_reason");
+
+    return err_set(err, ERR_TIMEOUT,
+                   "host %s is registered but not ready after %d s: state %s%s%s%s%s. It will be "
+                   "tried again and again; see godwit host show %s",
+                   name, (int)(WAIT_US / USEC_PER_SEC), json_text_at(*host, "state"),
+                   *reason ? ", " : "", reason, *storage ? ", storage: " : "", storage, name);
+}
+
+static bool
+host_add(Cli *cli, GError **err)
+{
+    const char *name = args_word(cli->args, 0);
+    g_autoptr(json_t) body =
+        json_pack("{s:{s:s,s:s,s:s,s:s*}}", "host", "name", name, "uri",
+                  args_text(cli->args, "uri"), "address", args_text(cli->args, "address"),
+                  "migration_address", args_text(cli->args, "migration-address"));
+    g_autoptr(json_t) host = NULL;
+
+    if (!cli_post(cli, SERVICE_GODWIT, "/hosts", body, "host", &host, err) ||
+        (args_flag(cli->args, "wait") && !host_wait(cli, name, &host, err)))
+        return false;
+    if (cli->json)
+        cli_print_object(cli, host);
+    cli_say(cli, "host %s added; state %s", name, json_text_at(host, "state"));
+    return true;
+}
+
+static bool
+host_list(Cli *cli, GError **err)
+{
+    g_autoptr(json_t) hosts = cli_get(cli, SERVICE_GODWIT, "/hosts", "hosts", err);
+
+    if (hosts)
+        cli_print_list(cli, hosts, columns);
+    return hosts != NULL;
+}
+
+static bool
+host_show(Cli *cli, GError **err)
+{
+    g_autofree char *path = host_path(args_word(cli->args, 0));
+    g_autoptr(json_t) host = cli_get(cli, SERVICE_GODWIT, path, "host", err);
+
+    if (host)
+        cli_print_object(cli, host);
+    return host != NULL;
+}
+
+static bool
+host_set(Cli *cli, bool enabled, const char *reason, GError **err)
+{
+    const char *name = args_word(cli->args, 0);
+    g_autofree char *path = host_path(name);
+    g_autoptr(json_t) body =
+        json_pack("{s:{s:b,s:s*}}", "host", "enabled", (int)enabled, "disabled_reason", reason);
+
+    if (!client_call(cli->client, SERVICE_GODWIT, "PUT", path, body, NULL, err))
+        return false;
+    cli_say(cli,
+            enabled ? "host %s takes servers again"
+                    : "host %s takes no new servers; those on it run on",
+            name);
+    return true;
+}
+
+static bool
+host_enable(Cli *cli, GError **err)
+{
+    return host_set(cli, true, NULL, err);
+}
+
+static bool
+host_disable(Cli *cli, GError **err)
+{
+    return host_set(cli, false, args_text(cli->args, "reason"), err);
+}
+
+static bool
+host_remove(Cli *cli, GError **err)
+{
+    const char *name = args_word(cli->args, 0);
+    g_autofree char *path = host_path(name);
+
+    if (!client_call(cli->client, SERVICE_GODWIT, "DELETE", path, NULL, NULL, err))
+        return false;
+    cli_say(cli, "host %s removed", name);
+    return true;
+}
+
+static const CliOption add_options[] = {
+    {"uri", CLI_TEXT, "URI", "libvirt connection, e.g. qemu+tcp://10.88.0.1/system", true},
+    {"address", CLI_TEXT, "IP", "address of the node", true},
+    {"migration-address", CLI_TEXT, "IP", "address that moves go to, if it is another"},
+    {"wait", CLI_FLAG, NULL, "return when the node is connected and its storage verified"},
+    {0},
+};
+static const CliOption disable_options[] = {{"reason", CLI_TEXT, "TEXT", "shown to whoever asks"},
+                                            {0}};
+
+const CliCommand host_commands[] = {
+    {"host add", "NAME", 1, 1, add_options, host_add, "register a compute node"},
+    {"host list", "", 0, 0, NULL, host_list, "list the nodes"},
+    {"host show", "NAME", 1, 1, NULL, host_show, "show what is known of a node"},
+    {"host enable", "NAME", 1, 1, NULL, host_enable, "let a node take servers again"},
+    {"host disable", "NAME", 1, 1, disable_options, host_disable,
+     "let a node take no new servers; those on it run on"},
+    {"host remove", "NAME", 1, 1, NULL, host_remove, "forget a node that has no servers"},
+    {0},
+};

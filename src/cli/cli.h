@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* cli.h: what the files of the godwit command share: arguments, configuration, the client, output
+ */
+#pragma once
+
+#include "base/base.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_t, json_decref)
+
+/* ---- arguments (args.c) -----------------------------------------------------------------------
+ */
+
+/* A call that is wrong as it is written: exit code 2, with a hint at --help. Always false. */
+bool usage_error(GError **err, const char *format, ...) G_GNUC_PRINTF(2, 3);
+bool is_usage_error(const GError *error);
+
+typedef enum CliOptionKind {
+    CLI_FLAG,
+    CLI_TEXT,
+    CLI_LIST
+} CliOptionKind;
+
+typedef struct CliOption {
+    const char *name; /* without the dashes; an array of options ends with NULL */
+    CliOptionKind kind;
+    const char *value; /* how the help names its value */
+    const char *help;
+    bool required;
+} CliOption;
+
+typedef struct CliArgs {
+    GPtrArray *words;    /* positional */
+    GHashTable *options; /* name → GPtrArray of char * (empty for a flag) */
+} CliArgs;
+
+CliArgs *args_new(void);
+void args_free(CliArgs *args);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CliArgs, args_free)
+/* Take the options of either table and the words from argv. A word that is not an option ends the
+ * parsing if stop_at_word; *used tells how far it went. */
+bool args_parse(CliArgs *args, char *const *argv, unsigned argc, const CliOption *const tables[],
+                bool stop_at_word, unsigned *used, GError **err);
+
+const char *args_word(const CliArgs *args, unsigned n); /* NULL if there are not so many */
+bool args_flag(const CliArgs *args, const char *name);
+const char *args_text(const CliArgs *args, const char *name);      /* the last one given, or NULL */
+const GPtrArray *args_list(const CliArgs *args, const char *name); /* NULL if never given */
+/* A whole number in [least, most]; *value is left alone if the option was not given. */
+bool args_int(const CliArgs *args, const char *name, int64_t least, int64_t most, int64_t *value,
+              GError **err);
+
+/* ---- configuration (clouds.c) ------------------------------------------------------------------
+ * From --os-* options, else OS_* variables, else clouds.yaml (and secure.yaml). */
+typedef enum CloudKey {
+    CLOUD_AUTH_URL,
+    CLOUD_USERNAME,
+    CLOUD_USER_ID,
+    CLOUD_PASSWORD,
+    CLOUD_TOKEN,
+    CLOUD_PROJECT_NAME,
+    CLOUD_PROJECT_ID,
+    CLOUD_USER_DOMAIN_NAME,
+    CLOUD_USER_DOMAIN_ID,
+    CLOUD_PROJECT_DOMAIN_NAME,
+    CLOUD_PROJECT_DOMAIN_ID,
+    CLOUD_REGION_NAME,
+    CLOUD_CACERT,
+    CLOUD_INTERFACE,
+    N_CLOUD_KEYS,
+} CloudKey;
+
+typedef struct CloudConfig {
+    char *values[N_CLOUD_KEYS];
+} CloudConfig;
+
+extern const CliOption cloud_options[];
+CloudConfig *cloud_config_load(const CliArgs *options, GError **err);
+void cloud_config_free(CloudConfig *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CloudConfig, cloud_config_free)
+
+/* ---- the client (client.c) --------------------------------------------------------------------
+ */
+
+typedef enum ClientService {
+    SERVICE_COMPUTE, /* paths begin after /v2.1 */
+    SERVICE_IMAGE,   /* after /v2 */
+    SERVICE_NETWORK, /* after /v2.0 */
+    SERVICE_GODWIT,  /* after /godwit/v1 */
+} ClientService;
+
+typedef struct Client Client;
+Client *client_new(CloudConfig *config); /* takes config */
+void client_free(Client *client);
+const char *client_auth_url(const Client *client);
+
+/* One call; gets a token first, and a new one if the old one has expired. *reply (may be NULL) gets
+ * the JSON body, or NULL if there is none. An answer of 400 and above is an error with the server's
+ * own message. */
+bool client_call(Client *client, ClientService service, const char *method, const char *path,
+                 json_t *body, json_t **reply, GError **err);
+/* The X-Godwit-Migration header of the last answer; NULL if it had none. */
+const char *client_last_migration(const Client *client);
+bool client_upload(Client *client, ClientService service, const char *path, const char *file,
+                   GError **err);
+/* By way of a temporary file beside it; nothing is left of a download that broke off. */
+bool client_download(Client *client, ClientService service, const char *path, const char *file,
+                     GError **err);
+/* Ctrl-C from now on ends the call under way with ERR_CANCELLED instead of the process. */
+void client_catch_interrupt(void);
+bool client_is_interrupted(void);
+char *client_escape(const char *text); /* for a path segment or a query value */
+
+/* ---- output (table.c, progress.c) -------------------------------------------------------------
+ */
+
+typedef enum CellFormat {
+    CELL_TEXT,      /* whatever it is, readably */
+    CELL_BYTES,     /* bytes → "1.5 GiB" */
+    CELL_TIME,      /* realtime µs → "2026-11-23T03:45:29Z" */
+    CELL_ADDRESSES, /* a server's addresses → "lab=10.88.1.5" */
+} CellFormat;
+
+typedef struct Column {
+    const char *title; /* an array of columns ends with NULL */
+    const char *key;   /* "/" goes into an object */
+    CellFormat format;
+} Column;
+
+char *cell_text(const json_t *value, CellFormat format);
+const json_t *json_at(const json_t *object, const char *key);    /* "/" goes into an object */
+const char *json_text_at(const json_t *object, const char *key); /* "" if it is no string */
+int64_t json_int_at(const json_t *object, const char *key);      /* 0 if it is no number */
+char *table_format(const json_t *rows, const Column *columns);
+char *fields_format(const json_t *object);
+
+char *bytes_text(int64_t bytes);
+char *duration_text(int64_t us);
+/* One line on a move under way, at most width columns. */
+char *progress_line(const json_t *migration, unsigned width);
+/* What there is to say about one that ended well; several lines. */
+char *progress_summary(const json_t *migration);
+
+/* ---- commands ---------------------------------------------------------------------------------
+ */
+
+typedef struct Cli {
+    const CliArgs *args;
+    bool json;
+    Client *client;
+    FILE *out;
+} Cli;
+
+typedef struct CliCommand {
+    const char *name;         /* "server migrate" */
+    const char *words;        /* how the help names the positional arguments */
+    unsigned least, most;     /* number of those */
+    const CliOption *options; /* may be NULL */
+    bool (*run)(Cli *cli, GError **err);
+    const char *help;
+} CliCommand;
+
+/* One table per noun, ended by name == NULL. */
+extern const CliCommand server_commands[], migration_commands[], host_commands[], image_commands[],
+    flavor_commands[], network_commands[], keypair_commands[], cpu_commands[], status_commands[];
+
+/* Print what was asked for: as a table, or the raw JSON with --json. */
+void cli_print_list(Cli *cli, const json_t *rows, const Column *columns);
+void cli_print_object(Cli *cli, const json_t *object);
+/* A line for people; nothing with --json. */
+void cli_say(Cli *cli, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* GET path and take out the member key; NULL with *err. */
+json_t *cli_get(Cli *cli, ClientService service, const char *path, const char *key, GError **err);
+bool cli_post(Cli *cli, ClientService service, const char *path, json_t *body, const char *key,
+              json_t **object, GError **err);
+
+typedef struct Noun {
+    const char *name; /* "server", for messages */
+    ClientService service;
+    const char *list; /* "/servers/detail" */
+    const char *list_key;
+    const char *show;     /* "/servers" */
+    const char *show_key; /* NULL: the answer is the object itself */
+} Noun;
+extern const Noun noun_server, noun_image, noun_flavor, noun_network, noun_subnet;
+/* The object with that id or name; ambiguous names are an error that lists the ids. */
+json_t *cli_find(Cli *cli, const Noun *noun, const char *name_or_id, GError **err);
+/* The same, and its path: "/servers/ID". */
+char *cli_find_path(Cli *cli, const Noun *noun, const char *name_or_id, GError **err);
+bool cli_delete_all(Cli *cli, const Noun *noun, GError **err); /* all that the words name */
+
+/* Follow a move to its end (cli-migration.c). */
+bool cli_follow_migration(Cli *cli, const char *id, GError **err);

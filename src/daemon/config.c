@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* config.c: reads the configuration file, line by line. Each group of Godwit's own is a table of
+ * keys; [libvirt] belongs to model/libvirt-settings.c; groups that only Nova knows are passed over
+ * with a notice, so that a nova.conf can be pasted in. */
+#include "daemon/config.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+#define CONFIG_MAX (1 << 20)
+
+typedef enum KeyType {
+    KEY_TEXT,
+    KEY_INT,
+    KEY_DOUBLE,
+    KEY_BOOL,
+    KEY_LISTEN,
+    KEY_LOG_LEVEL,
+    KEY_IGNORED
+} KeyType;
+
+typedef struct Key {
+    const char *group, *name;
+    KeyType type;
+    size_t offset;
+    double least, most;
+} Key;
+
+#define AT(member) offsetof(Config, member)
+
+static const Key keys[] = {
+    {"godwit", "state_dir", KEY_TEXT, AT(state_dir)},
+    {"godwit", "state", KEY_TEXT, AT(state)},
+    {"godwit", "listen", KEY_LISTEN, 0},
+    {"godwit", "url", KEY_TEXT, AT(url)},
+    {"godwit", "region", KEY_TEXT, AT(region)},
+    {"godwit", "log_level", KEY_LOG_LEVEL, 0},
+    {"godwit", "plain_http", KEY_BOOL, AT(plain_http)},
+    {"godwit", "shutdown_timeout", KEY_INT, AT(shutdown_timeout_s), 0, 3600},
+    {"storage", "driver", KEY_TEXT, AT(storage_driver)},
+    {"storage", "path", KEY_TEXT, AT(storage_path)},
+    {"placement", "cpu_allocation_ratio", KEY_DOUBLE, AT(cpu_ratio), 0.1, 1000},
+    {"placement", "ram_allocation_ratio", KEY_DOUBLE, AT(ram_ratio), 0.1, 100},
+    {"placement", "reserved_host_memory_mb", KEY_INT, AT(reserved_ram_mb), 0, 1 << 30},
+    {"identity", "token_lifetime", KEY_INT, AT(token_lifetime_s), 60, 30 * 86400},
+};
+
+void
+config_free(Config *config)
+{
+    if (!config)
+        return;
+    g_free(config->state_dir);
+    g_free(config->state);
+    g_free(config->listen_address);
+    g_free(config->url);
+    g_free(config->region);
+    g_free(config->storage_driver);
+    g_free(config->storage_path);
+    libvirt_settings_free(config->libvirt);
+    g_clear_pointer(&config->notices, g_ptr_array_unref);
+    g_free(config);
+}
+
+static Config *
+config_new(void)
+{
+    Config *config = g_new0(Config, 1);
+
+    config->state_dir = g_strdup("/var/lib/godwit");
+    config->listen_address = g_strdup("127.0.0.1");
+    config->listen_port = 8774;
+    config->region = g_strdup("RegionOne");
+    config->log_level = LOG_LEVEL_INFO;
+    config->storage_driver = g_strdup("dir");
+    config->storage_path = g_strdup("/var/lib/godwit/storage");
+    config->cpu_ratio = 16.0;
+    config->ram_ratio = 1.5;
+    config->reserved_ram_mb = 512;
+    config->token_lifetime_s = 3600;
+    config->shutdown_timeout_s = 60;
+    config->libvirt = libvirt_settings_new();
+    config->notices = g_ptr_array_new_with_free_func(g_free);
+    return config;
+}
+
+/* "10.0.0.1:8774" or "[::1]:8774" */
+static bool
+parse_listen(Config *config, const char *value)
+{
+    const char *colon = strrchr(value, ':');
+    g_autofree char *address = NULL;
+    unsigned char binary[sizeof(struct in6_addr)];
+    int64_t port;
+
+    if (!colon || !parse_int64(colon + 1, 1, 65535, &port))
+        return false;
+    address = *value == '[' && colon > value && colon[-1] == ']'
+                  ? g_strndup(value + 1, (gsize)(colon - value - 2))
+                  : g_strndup(value, (gsize)(colon - value));
+    if (inet_pton(AF_INET, address, binary) != 1 && inet_pton(AF_INET6, address, binary) != 1)
+        return false;
+    config->listen_port = (uint16_t)port;
+    g_free(config->listen_address);
+    config->listen_address = g_steal_pointer(&address);
+    return true;
+}
+
+static bool
+set_key(Config *config, const Key *key, const char *value, const char *path, GError **err)
+{
+    void *field = (char *)config + key->offset;
+    int64_t number;
+    bool ok = true;
+    char *end;
+
+    switch (key->type) {
+    case KEY_TEXT:
+        ok = text_is_clean(value, 4096, false);
+        if (ok)
+            text_set(field, value);
+        break;
+    case KEY_INT:
+        ok = parse_int64(value, (int64_t)key->least, (int64_t)key->most, &number);
+        if (ok)
+            *(int64_t *)field = number;
+        break;
+    case KEY_DOUBLE: {
+        double real = g_ascii_strtod(value, &end);
+
+        ok = end != value && *end == '\0' && real >= key->least && real <= key->most;
+        if (ok)
+            *(double *)field = real;
+        break;
+    }
+    case KEY_BOOL:
+        ok = parse_bool(value, field);
+        break;
+    case KEY_LISTEN:
+        ok = parse_listen(config, value);
+        break;
+    case KEY_LOG_LEVEL:
+        ok = log_level_parse(value, &config->log_level);
+        break;
+    case KEY_IGNORED:
+        break;
+    }
+    if (ok)
+        return true;
+    if (key->type == KEY_INT || key->type == KEY_DOUBLE)
+        return err_set(err, ERR_INVALID, "%s: [%s] %s = %s: must be a number from %g to %g", path,
+                       key->group, key->name, value, key->least, key->most);
+    return err_set(err, ERR_INVALID, "%s: [%s] %s = %s is not %s", path, key->group, key->name,
+                   value,
+                   key->type == KEY_BOOL        ? "true or false"
+                   : key->type == KEY_LISTEN    ? "ADDRESS:PORT with a numeric address"
+                   : key->type == KEY_LOG_LEVEL ? "debug, info, notice, warning or error"
+                                                : "clean text");
+}
+
+static const Key *
+find_key(const char *group, const char *name, bool *own_group)
+{
+    const Key *found = NULL;
+
+    *own_group = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        if (g_ascii_strcasecmp(keys[i].group, group) != 0)
+            continue;
+        *own_group = true;
+        if (strcmp(keys[i].name, name) == 0)
+            found = &keys[i];
+    }
+    return found;
+}
+
+typedef struct Reading {
+    Config *config;
+    const char *path;
+    GHashTable *noticed; /* groups of Nova's that a notice was given for */
+} Reading;
+
+static bool
+read_line(void *opaque, const char *group, const char *name, const char *value, unsigned line,
+          GError **err)
+{
+    Reading *reading = opaque;
+    bool own_group;
+    const Key *key = find_key(group, name, &own_group);
+
+    if (g_ascii_strcasecmp(group, "libvirt") == 0) /* judged as a whole by libvirt_settings_parse */
+        return true;
+    if (key)
+        return set_key(reading->config, key, value, reading->path, err);
+    if (own_group) {
+        if (g_ascii_strcasecmp(group, "placement") == 0 && config_key_is_novas_placement(name))
+            return true;
+        return err_set(err, ERR_INVALID, "%s:%u: [%s] has no key '%s'; see godwit.conf.example",
+                       reading->path, line, group, name);
+    }
+    if (!config_group_is_novas(group))
+        return err_set(err, ERR_INVALID, "%s:%u: unknown group [%s]; see godwit.conf.example",
+                       reading->path, line, group);
+    if (g_hash_table_add(reading->noticed, g_strdup(group)))
+        g_ptr_array_add(
+            reading->config->notices,
+            g_strdup_printf("line %u: [%s] is Nova's and not needed here", line, group));
+    return true;
+}
+
+Config *
+config_load(const char *path, GError **err)
+{
+    g_autoptr(Config) config = config_new();
+    g_autoptr(GHashTable) noticed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    Reading reading = {config, path, noticed};
+    g_autofree char *text = NULL;
+    size_t size;
+
+    if (!file_read_bounded(path, CONFIG_MAX, &text, &size, err))
+        return NULL;
+    if (!config_scan(text, read_line, &reading, err) ||
+        !libvirt_settings_parse(text, config->libvirt, config->notices, err)) {
+        if (err && *err && !g_str_has_prefix((*err)->message, path))
+            g_prefix_error(err, "%s: ", path);
+        return NULL;
+    }
+    if (!config->state)
+        config->state = g_build_filename(config->state_dir, "godwit.db", NULL);
+    if (!config->url)
+        config->url = g_strdup_printf(
+            strchr(config->listen_address, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
+            config->plain_http ? "http" : "https", config->listen_address, config->listen_port);
+    while (g_str_has_suffix(config->url, "/"))
+        config->url[strlen(config->url) - 1] = '\0';
+    if (!g_str_has_prefix(config->url, config->plain_http ? "http://" : "https://")) {
+        err_set(
+            err, ERR_INVALID,
+            "%s: [godwit] url = %s does not begin with %s, which is what is served; see plain_http",
+            path, config->url, config->plain_http ? "http://" : "https://");
+        return NULL;
+    }
+    return g_steal_pointer(&config);
+}

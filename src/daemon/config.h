@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* config.h: godwitd's configuration file, read whole and checked before anything is started */
+#pragma once
+
+#include "model/model.h"
+
+typedef struct Config {
+    char *state_dir;
+    char *state; /* path of the SQLite file */
+    char *listen_address;
+    uint16_t listen_port;
+    char *url; /* what clients are told, without a trailing slash */
+    char *region;
+    LogLevel log_level;
+    bool plain_http; /* loopback only */
+    char *storage_driver, *storage_path;
+    double cpu_ratio, ram_ratio;
+    int64_t reserved_ram_mb;
+    int64_t token_lifetime_s;
+    int64_t shutdown_timeout_s;
+    LibvirtSettings *libvirt;
+    GPtrArray
+        *notices; /* char *: things that a person may want to know, in the order of the file */
+} Config;
+
+/* ERR_INVALID names file, line or key, and the remedy. */
+Config *config_load(const char *path, GError **err);
+void config_free(Config *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Config, config_free)

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* godwitd.c: wires the parts together, in the order in which they need each other, and takes them
+ * down in the reverse
+ *
+ * The main thread runs the main loop (libvirt's events and signals) and nothing that blocks. */
+#include <errno.h>
+#include <glib-unix.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "block/block.h"
+#include "daemon/config.h"
+#include "daemon/init.h"
+#include "host/host.h"
+#include "pki/pki.h"
+#include "task/image.h"
+#include "watch/watch.h"
+
+#define SWEEP_INTERVAL_S 60
+
+typedef struct Daemon {
+    Config *config;
+    GMainLoop *loop;
+    Store *store;
+    Auth *auth;
+    Storage storage;
+    Hosts *hosts;
+    TaskSettings task_settings;
+    TaskEngine *tasks;
+    Watch *watch;
+    Api *api;
+    HttpServer *http;
+} Daemon;
+
+static void
+on_host_event(HostEvent *event, void *opaque)
+{
+    watch_host_event(event, ((Daemon *)opaque)->watch);
+}
+
+static void
+on_hosts_changed(void *opaque)
+{
+    watch_hosts_changed(((Daemon *)opaque)->watch);
+}
+
+static int
+on_stop_signal(gpointer opaque)
+{
+    Daemon *daemon = opaque;
+
+    log_event(LOG_LEVEL_INFO, "daemon", "stopping", NULL);
+    sd_notify(0, "STOPPING=1");
+    g_main_loop_quit(daemon->loop);
+    return G_SOURCE_REMOVE;
+}
+
+static void
+sweep_in_background(void *opaque)
+{
+    Daemon *daemon = opaque;
+    g_autoptr(GError) error = NULL;
+
+    if (!auth_sweep(daemon->auth, &error))
+        log_event(LOG_LEVEL_WARNING, "daemon", "cannot remove expired tokens", "reason",
+                  error->message, NULL);
+}
+
+static int
+on_sweep_time(gpointer opaque)
+{
+    Daemon *daemon = opaque;
+
+    watch_sweep(daemon->watch);
+    thread_start_detached("housekeeping", sweep_in_background, daemon);
+    sd_notify(0, "WATCHDOG=1");
+    return G_SOURCE_CONTINUE;
+}
+
+/* ---- up
+ * --------------------------------------------------------------------------------------------- */
+
+static bool
+open_storage(Daemon *daemon, GError **err)
+{
+    const Config *config = daemon->config;
+
+    if (strcmp(config->storage_driver, block_dir_ops.name) != 0)
+        return err_set(err, ERR_INVALID, "[storage] driver = %s is not known; known is: %s",
+                       config->storage_driver, block_dir_ops.name);
+    daemon->storage.ops = &block_dir_ops;
+    daemon->storage.block = block_dir_ops.open(config->storage_path, err);
+    storage_set_transaction_check(store_inside_transaction);
+    return daemon->storage.block != NULL;
+}
+
+static bool
+start_core(Daemon *daemon, GError **err)
+{
+    const Config *config = daemon->config;
+    AuthSettings auth_settings = {.token_lifetime_s = config->token_lifetime_s,
+                                  .attempts_per_minute = 10};
+    HostsConfig hosts_config = {.ops = &host_libvirt_ops,
+                                .on_event = on_host_event,
+                                .opaque = daemon,
+                                .inside_transaction = store_inside_transaction,
+                                .virt_type = config->libvirt->virt_type};
+
+    daemon->store = store_open(config->state, err);
+    if (!daemon->store || !open_storage(daemon, err) || !host_libvirt_init(err))
+        return false;
+    daemon->auth = auth_new(daemon->store, &auth_settings);
+    daemon->hosts = hosts_new(&hosts_config);
+    daemon->task_settings = (TaskSettings){.libvirt = config->libvirt,
+                                           .cpu_ratio = config->cpu_ratio,
+                                           .ram_ratio = config->ram_ratio,
+                                           .reserved_ram_mb = config->reserved_ram_mb,
+                                           .shutdown_timeout_s = config->shutdown_timeout_s,
+                                           .worker_limit = 256};
+    daemon->tasks =
+        task_engine_new(daemon->store, daemon->hosts, &daemon->storage, &daemon->task_settings);
+    WatchConfig watch_config = {daemon->store, daemon->tasks, daemon->hosts,
+                                config->libvirt->virt_type};
+    daemon->watch = watch_new(&watch_config);
+    return image_sweep(daemon->tasks, err) && watch_start(daemon->watch, err) &&
+           task_engine_start(daemon->tasks, err);
+}
+
+static bool
+start_http(Daemon *daemon, GError **err)
+{
+    const Config *config = daemon->config;
+    g_autofree char *dir = init_pki_dir(config),
+                    *cert_path = g_build_filename(dir, "server.pem", NULL);
+    g_autofree char *key_path = g_build_filename(dir, "server-key.pem", NULL), *cert = NULL,
+                    *key = NULL;
+    ApiConfig api_config = {.store = daemon->store,
+                            .auth = daemon->auth,
+                            .tasks = daemon->tasks,
+                            .libvirt = config->libvirt,
+                            .public_url = config->url,
+                            .region = config->region,
+                            .cpu_ratio = config->cpu_ratio,
+                            .ram_ratio = config->ram_ratio,
+                            .reserved_ram_mb = config->reserved_ram_mb,
+                            .on_hosts_changed = on_hosts_changed,
+                            .opaque = daemon};
+    HttpConfig http_config = {.address = config->listen_address,
+                              .port = config->listen_port,
+                              .on_error = api_on_error,
+                              .on_done = api_on_done};
+    const HttpRoute *const *tables;
+    size_t n_tables, size;
+
+    if (!config->plain_http) {
+        if (!init_certificate(config, err) ||
+            !file_read_bounded(cert_path, 1 << 16, &cert, &size, err) ||
+            !file_read_bounded(key_path, 1 << 16, &key, &size, err))
+            return false;
+    }
+    daemon->api = api_new(&api_config);
+    tables = api_routes(daemon->api, &n_tables);
+    http_config.cert_pem = cert;
+    http_config.key_pem = key;
+    http_config.context = daemon->api;
+    daemon->http = http_server_start(&http_config, tables, n_tables, err);
+    return daemon->http != NULL;
+}
+
+/* ---- down
+ * --------------------------------------------------------------------------------------------- */
+
+static void
+stop(Daemon *daemon)
+{
+    if (daemon->http)
+        http_server_stop(daemon->http);
+    if (daemon->tasks)
+        task_engine_stop(daemon->tasks, clock_monotonic() + 10 * USEC_PER_SEC);
+    if (daemon->hosts)
+        hosts_stop(
+            daemon->hosts); /* calls under way end, so that nothing waits for a node from here on */
+    if (daemon->watch)
+        watch_stop(daemon->watch);
+    api_free(daemon->api);
+    watch_free(daemon->watch);
+    task_engine_free(daemon->tasks);
+    hosts_free(daemon->hosts);
+    auth_free(daemon->auth);
+    if (daemon->storage.block)
+        daemon->storage.ops->close(daemon->storage.block);
+    store_close(daemon->store);
+}
+
+static void
+log_settings(const Config *config)
+{
+    g_autofree char *flags = migrate_flags_format(config->libvirt->migrate_flags);
+
+    for (guint i = 0; i < config->notices->len; i++)
+        log_event(LOG_LEVEL_NOTICE, "config", g_ptr_array_index(config->notices, i), NULL);
+    log_event(LOG_LEVEL_INFO, "daemon", "starting", "version", GODWIT_VERSION, "state",
+              config->state, "storage", config->storage_path, "virt_type",
+              config->libvirt->virt_type, "cpu_mode", cpu_mode_names[config->libvirt->cpu_mode],
+              "migration_uri", config->libvirt->migration_uri, "flags", flags, NULL);
+    if (g_str_has_prefix(config->libvirt->migration_uri, "qemu+tcp:"))
+        log_event(LOG_LEVEL_WARNING, "daemon",
+                  "the channel between nodes is plaintext: the memory of moving guests can be read "
+                  "on the wire",
+                  "migration_uri", config->libvirt->migration_uri, NULL);
+}
+
+static bool
+run(Daemon *daemon, GError **err)
+{
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+
+    daemon->loop = loop;
+    log_settings(daemon->config);
+    g_unix_signal_add(SIGTERM, on_stop_signal, daemon);
+    g_unix_signal_add(SIGINT, on_stop_signal, daemon);
+    g_timeout_add_seconds(SWEEP_INTERVAL_S, on_sweep_time, daemon);
+    if (!start_core(daemon, err) || !start_http(daemon, err))
+        return false;
+    log_event(LOG_LEVEL_INFO, "daemon", "ready", "url", daemon->config->url, NULL);
+    sd_notify(0, "READY=1");
+    g_main_loop_run(loop);
+    return true;
+}
+
+int
+main(int argc, char **argv)
+{
+    g_autofree char *config_path = NULL;
+    gboolean check = FALSE, version = FALSE;
+    const GOptionEntry entries[] = {
+        {"config", 'c', 0, G_OPTION_ARG_FILENAME, &config_path,
+         "Configuration file (/etc/godwit/godwit.conf)", "FILE"},
+        {"check", 0, 0, G_OPTION_ARG_NONE, &check,
+         "Read the configuration, say what was found, and end", NULL},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version and end", NULL},
+        {NULL},
+    };
+    g_autoptr(GOptionContext) context =
+        g_option_context_new("[init] - live migration of KVM instances, with the OpenStack APIs");
+    g_autoptr(GError) error = NULL;
+    Daemon daemon = {0};
+    bool ok = false, init;
+
+    setlocale(LC_ALL, "C.UTF-8");
+    signal(SIGPIPE, SIG_IGN);
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        fprintf(stderr, "godwitd: %s\n", error->message);
+        return 2;
+    }
+    init = argc == 2 && strcmp(argv[1], "init") == 0;
+    if (argc > 1 && !init) {
+        fprintf(stderr, "godwitd: '%s' is not understood; see godwitd --help\n", argv[1]);
+        return 2;
+    }
+    if (version) {
+        printf("godwitd %s\n", GODWIT_VERSION);
+        return 0;
+    }
+    fault_init_from_env();
+    if (!config_path)
+        config_path = g_strdup("/etc/godwit/godwit.conf");
+    daemon.config = config_load(config_path, &error);
+    if (daemon.config) {
+        log_set_level(daemon.config->log_level);
+        if (check) {
+            for (guint i = 0; i < daemon.config->notices->len; i++)
+                printf("%s\n", (char *)g_ptr_array_index(daemon.config->notices, i));
+            printf("%s is good\n", config_path);
+            ok = true;
+        } else {
+            ok = init ? init_run(daemon.config, &error) : run(&daemon, &error);
+        }
+    }
+    if (!init && !check)
+        stop(&daemon);
+    config_free(daemon.config);
+    if (!ok)
+        fprintf(stderr, "godwitd: %s\n", error ? error->message : "failed");
+    return ok ? 0 : 1;
+}
