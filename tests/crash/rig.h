@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* rig.h: a whole controller without HTTP on the fake drivers, with a real store in a directory of
+ * its own */
+#pragma once
+
+#include "block/block.h"
+#include "host/host.h"
+#include "task/task.h"
+#include "watch/watch.h"
+
+typedef struct Rig {
+    char *dir; /* store and storage live here and outlive the process */
+    HostDriver *world;
+    Store *store;
+    Storage storage;
+    Hosts *hosts;
+    LibvirtSettings *libvirt;
+    TaskSettings settings;
+    TaskEngine *tasks;
+    Watch *watch;
+} Rig;
+
+/* Fresh directory and rows for n hosts, image, flavor-like server defaults; nothing runs yet. */
+char *rig_make_dir(int n_hosts);
+void rig_remove_dir(char *dir);
+
+/* Start a controller over dir and world; waits until all hosts are up (aborts after 10 s). */
+Rig *rig_start(const char *dir, HostDriver *world, int n_hosts);
+/* Orderly end. */
+void rig_stop(Rig *rig);
+
+/* Submit: returns the server's id (create) or runs the action on it. Abort the test on refusal
+ * unless err is given. */
+char *rig_create_server(Rig *rig, const char *name, const char *host, GError **err);
+bool
+rig_action(Rig *rig, const char *server_id, const char *action, const char *params, GError **err);
+int64_t rig_migrate(Rig *rig, const char *server_id, const char *dest,
+                    GError **err); /* migration id, 0 if refused */
+
+/* Wait until no task is open; false after deadline_s. */
+bool rig_wait_idle(Rig *rig, int deadline_s);
+Server *rig_server(Rig *rig, const char *server_id);
+Migration *rig_migration(Rig *rig, int64_t id);
+/* Rows of a type that match; caller frees. */
+GPtrArray *rig_rows(Rig *rig, const RecordType *type, const StoreCond *where);
