@@ -40,6 +40,9 @@ GQuark err_domain(void);
  * "return err_set(...)" reads well. */
 bool err_set(GError **err, ErrCode code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
+/* What an errno means; valid until the thread's next call. Unlike g_strerror it takes no lock. */
+const char *errno_text(int number);
+
 const char *err_code_name(ErrCode code); /* "not-found", … */
 ErrCode err_code(const GError *error);   /* ERR_BACKEND for errors of a foreign domain */
 bool err_is(const GError *error, ErrCode code);

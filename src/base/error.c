@@ -2,6 +2,8 @@
 /* error.c: the one table that says what each error code means to a caller */
 #include "base/base.h"
 
+#include <string.h>
+
 typedef struct ErrMeaning {
     const char *name;
     bool retriable;     /* the same call, unchanged, may succeed later */
@@ -84,4 +86,20 @@ bool
 err_outcome_known(const GError *error)
 {
     return err_meaning(err_code(error))->outcome_known;
+}
+
+const char *
+errno_text(int number)
+{
+    static _Thread_local char text[128];
+
+    return strerror_r(number, text, sizeof text); /* the GNU one: may return a constant instead */
+}
+
+/* GLib makes the lock inside g_error_new at its first use, in a way that ThreadSanitizer takes for
+ * a race: use it before there are threads. */
+__attribute__((constructor)) static void
+prepare_errors(void)
+{
+    g_error_free(g_error_new_literal(ERR_DOMAIN, ERR_BUG, ""));
 }

@@ -24,7 +24,7 @@ fault_log(int fd, const char *name)
 {
     g_autofree char *line = g_strconcat(name, "\n", NULL);
     if (write(fd, line, strlen(line)) < 0)
-        g_error("cannot write the log of fault points: %s", g_strerror(errno));
+        g_error("cannot write the log of fault points: %s", errno_text(errno));
 }
 
 void
@@ -64,7 +64,7 @@ fault_init_from_env(void)
     if (path != NULL && *path != '\0') {
         int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (fd < 0)
-            g_error("GODWIT_FAULT_LOG: cannot open %s: %s", path, g_strerror(errno));
+            g_error("GODWIT_FAULT_LOG: cannot open %s: %s", path, errno_text(errno));
         atomic_store(&log_fd, fd);
     }
     const char *at = getenv("GODWIT_FAULT_AT");

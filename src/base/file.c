@@ -57,16 +57,16 @@ file_write_atomically(const char *path, const void *contents, size_t size, unsig
     g_autofree char *temporary = g_strdup_printf("%s/.%s.XXXXXX", directory, base);
     AUTO_FD fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
-        return err_set(err, code_of_errno(errno), "cannot write %s: %s", path, g_strerror(errno));
+        return err_set(err, code_of_errno(errno), "cannot write %s: %s", path, errno_text(errno));
     if (!write_all(fd, contents, size) || fchmod(fd, (mode_t)mode) != 0 || fsync(fd) != 0 ||
         rename(temporary, path) != 0) {
         int number = errno;
         unlink(temporary);
-        return err_set(err, code_of_errno(number), "cannot write %s: %s", path, g_strerror(number));
+        return err_set(err, code_of_errno(number), "cannot write %s: %s", path, errno_text(number));
     }
     if (!directory_sync(directory))
         return err_set(err, code_of_errno(errno), "wrote %s, but cannot make its name durable: %s",
-                       path, g_strerror(errno));
+                       path, errno_text(errno));
     return true;
 }
 
@@ -75,7 +75,7 @@ file_read_bounded(const char *path, size_t most, char **contents, size_t *size, 
 {
     AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return err_set(err, code_of_errno(errno), "cannot read %s: %s", path, g_strerror(errno));
+        return err_set(err, code_of_errno(errno), "cannot read %s: %s", path, errno_text(errno));
     struct stat info;
     if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode))
         return err_set(err, ERR_INVALID, "cannot read %s: it is a directory", path);
@@ -88,7 +88,7 @@ file_read_bounded(const char *path, size_t most, char **contents, size_t *size, 
             continue;
         if (got < 0)
             return err_set(err, code_of_errno(errno), "cannot read %s: %s", path,
-                           g_strerror(errno));
+                           errno_text(errno));
         if (got == 0)
             break;
         if (bytes->len + (size_t)got > most)

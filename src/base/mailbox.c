@@ -33,7 +33,7 @@ mailbox_new(size_t limit, GDestroyNotify message_free)
     box->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (box->fd < 0)
         g_error("eventfd: %s; raise the limit of open files (LimitNOFILE, ulimit -n)",
-                g_strerror(errno));
+                errno_text(errno));
     return box;
 }
 

@@ -34,11 +34,11 @@ pipe_make(int *read_end, int *write_end, GError **err)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
-        return err_set(err, ERR_BACKEND, "cannot make a pipe: %s", g_strerror(errno));
+        return err_set(err, ERR_BACKEND, "cannot make a pipe: %s", errno_text(errno));
     *read_end = ends[0];
     *write_end = ends[1];
     return fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 ||
-           err_set(err, ERR_BACKEND, "cannot set up a pipe: %s", g_strerror(errno));
+           err_set(err, ERR_BACKEND, "cannot set up a pipe: %s", errno_text(errno));
 }
 
 static int
@@ -118,7 +118,7 @@ child_follow(Run *run, int64_t deadline_us)
         if (ready < 0 && errno == EINTR)
             continue;
         if (ready < 0)
-            g_error("poll: %s", g_strerror(errno));
+            g_error("poll: %s", errno_text(errno));
         for (size_t i = 1; i < G_N_ELEMENTS(fds); i++) {
             /* A descriptor below zero is left out by poll. */
             if (fds[i].fd >= 0 && !pipe_drain(run, fds[i].fd))
@@ -158,7 +158,7 @@ child_run(Run *run, int64_t deadline_us, GError **err)
     siginfo_t end = {0};
     while (waitid(P_PID, (id_t)run->pid, &end, WEXITED) != 0) {
         if (errno != EINTR)
-            return err_set(err, ERR_BUG, "waitid for %s: %s", run->program, g_strerror(errno));
+            return err_set(err, ERR_BUG, "waitid for %s: %s", run->program, errno_text(errno));
     }
     if (run->overflow)
         return err_set(err, ERR_BACKEND, "%s was ended: it wrote more than %d MiB", run->program,
@@ -184,7 +184,7 @@ process_run(const char *const argv[], int64_t deadline_us, char **output, GError
         return err_set(err, ERR_NOT_FOUND, "cannot run %s: it is not installed, or not in PATH",
                        argv[0]);
     if (rc != 0)
-        return err_set(err, ERR_BACKEND, "cannot run %s: %s", argv[0], g_strerror(rc));
+        return err_set(err, ERR_BACKEND, "cannot run %s: %s", argv[0], errno_text(rc));
     fd_close(&out_child);
     out_child = -1;
     fd_close(&errors_child);
@@ -193,7 +193,7 @@ process_run(const char *const argv[], int64_t deadline_us, char **output, GError
     /* The child is ours to reap, so its number cannot have been given to another process yet. */
     pidfd = pidfd_open(run.pid, 0);
     if (pidfd < 0)
-        g_error("pidfd_open: %s", g_strerror(errno));
+        g_error("pidfd_open: %s", errno_text(errno));
     run.pidfd = pidfd;
     g_autoptr(GString) text = g_string_new(NULL);
     g_autoptr(GString) complaint = g_string_new(NULL);

@@ -16,7 +16,7 @@ random_bytes(void *buffer, size_t size, GError **err)
             continue;
         if (got < 0)
             return err_set(err, ERR_BACKEND, "the kernel gives no random bytes: %s",
-                           g_strerror(errno));
+                           errno_text(errno));
         p += got;
         size -= (size_t)got;
     }

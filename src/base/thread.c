@@ -62,7 +62,7 @@ thread_make(const char *name, ThreadFn fn, void *opaque, int detach_state)
     pthread_attr_destroy(&attr);
     if (rc != 0)
         g_error("cannot start thread \"%s\": %s; raise the limit of tasks (TasksMax, ulimit -u)",
-                name, g_strerror(rc));
+                name, errno_text(rc));
     return thread;
 }
 

@@ -60,7 +60,7 @@ errno_set(GError **err, int number, const char *verb, const char *path)
         code = ERR_QUOTA;
     else if (number == ESTALE || number == EHOSTDOWN || number == ENOTCONN)
         code = ERR_UNREACHABLE;
-    return err_set(err, code, "cannot %s %s: %s", verb, path, g_strerror(number));
+    return err_set(err, code, "cannot %s %s: %s", verb, path, errno_text(number));
 }
 
 static bool

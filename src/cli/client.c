@@ -499,7 +499,7 @@ client_upload(Client *client, ClientService service, const char *path, const cha
     FILE *source = fopen(file, "re");
 
     if (!source)
-        return err_set(err, ERR_NOT_FOUND, "cannot read %s: %s", file, g_strerror(errno));
+        return err_set(err, ERR_NOT_FOUND, "cannot read %s: %s", file, errno_text(errno));
     client->source = source;
 
     bool ok = client_exchange(client, service, "PUT", path, NULL, err);
@@ -518,7 +518,7 @@ client_download(Client *client, ClientService service, const char *path, const c
     FILE *sink = fd >= 0 ? fdopen(fd, "w") : NULL;
 
     if (!sink)
-        return err_set(err, ERR_BACKEND, "cannot write %s: %s", part, g_strerror(errno));
+        return err_set(err, ERR_BACKEND, "cannot write %s: %s", part, errno_text(errno));
     client->sink = sink;
 
     bool ok = client_exchange(client, service, "GET", path, NULL, err);
@@ -528,7 +528,7 @@ client_download(Client *client, ClientService service, const char *path, const c
     client->sink = NULL;
     if (ok && (fchmod(fd, 0666 & ~mask) < 0 || fflush(sink) != 0 || fsync(fd) < 0 ||
                rename(part, file) < 0))
-        ok = err_set(err, ERR_BACKEND, "cannot write %s: %s", file, g_strerror(errno));
+        ok = err_set(err, ERR_BACKEND, "cannot write %s: %s", file, errno_text(errno));
     fclose(sink);
     if (!ok)
         unlink(part);

@@ -92,7 +92,7 @@ init_run(const Config *config, GError **err)
 
     if (g_mkdir_with_parents(config->state_dir, 0700) != 0)
         return err_set(err, ERR_BACKEND, "cannot make %s: %s", config->state_dir,
-                       g_strerror(errno));
+                       errno_text(errno));
     if (!init_certificate(config, err))
         return false;
     store = store_open(config->state, err);

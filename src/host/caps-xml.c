@@ -49,11 +49,12 @@ cpu_xml_read(const char *text, GError **err)
     for (const xmlNode *node = xml_child(root, "feature"); node; node = xml_next(node)) {
         g_autofree char *name = xml_attribute(node, "name");
         char *policy = xml_attribute(node, "policy");
-        if (!name || !cpu_name_is_valid(name) ||
+        if (!name || !cpu_name_is_valid(name) || g_hash_table_contains(cpu->features, name) ||
             g_hash_table_size(cpu->features) >= FEATURES_MOST) {
             g_free(policy);
             err_set(err, ERR_INVALID,
-                    "the CPU's XML has a feature without a valid name, or more than %d",
+                    "the CPU's XML has a feature without a valid name, one feature twice, or more "
+                    "than %d",
                     FEATURES_MOST);
             return NULL;
         }

@@ -34,7 +34,7 @@ fake_world_map(int n_nodes)
     FakeWorld *world = mmap(NULL, sizeof *world, PROT_READ | PROT_WRITE,
                             MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (world == MAP_FAILED)
-        g_error("cannot map the fake world: %s", g_strerror(errno));
+        g_error("cannot map the fake world: %s", errno_text(errno));
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
     pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
@@ -59,7 +59,7 @@ fake_world_unmap(FakeWorld *world)
 static void
 keep_order(void)
 {
-    atomic_thread_fence(memory_order_seq_cst);
+    __sync_synchronize();
 }
 
 void
@@ -113,7 +113,7 @@ fake_world_lock(FakeWorld *world, int64_t *due)
         status = pthread_mutex_consistent(&world->mutex);
     }
     if (status != 0)
-        g_error("cannot lock the fake world: %s", g_strerror(status));
+        g_error("cannot lock the fake world: %s", errno_text(status));
     int64_t next = advance(world, clock_monotonic());
     if (due != NULL)
         *due = next;

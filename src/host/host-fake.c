@@ -779,7 +779,7 @@ static bool
 fail_errno(GError **err, const char *what, const char *path)
 {
     return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_BACKEND, "cannot %s %s: %s", what,
-                   path, g_strerror(errno));
+                   path, errno_text(errno));
 }
 
 static bool
@@ -826,10 +826,11 @@ fake_file_system(HostConn *conn, const char *path, int64_t *total, int64_t *free
                  GError **err)
 {
     struct statvfs stats;
+    g_autofree char *directory = g_path_get_dirname(path);
     if (!files_enter(conn, err))
         return false;
-    if (statvfs(path, &stats) != 0)
-        return fail_errno(err, "look at", path);
+    if (statvfs(directory, &stats) != 0)
+        return fail_errno(err, "look at", directory);
     *total = (int64_t)(stats.f_blocks * stats.f_frsize);
     *free_bytes = (int64_t)(stats.f_bavail * stats.f_frsize);
     return true;

@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -30,6 +31,8 @@
 #define LEAST_BODY_RATE 4096 /* bytes per second, on average, after the first idle time-out */
 #define STOP_WAIT_US    (10 * USEC_PER_SEC)
 #define FD_BLOCK        (64 * 1024)
+#define LARGE_ANSWER    (128u * 1024)
+#define TRIM_DELAY_US   USEC_PER_SEC
 
 typedef struct Connection {
     HttpServer *server;
@@ -54,6 +57,7 @@ struct HttpServer {
     GHashTable *connections; /* of Connection, under lock */
     unsigned n_requests;     /* begun and not ended, under lock */
     bool stopping;           /* under lock */
+    int64_t trim_at;         /* monotonic; INT64_MAX: nothing to give back; under lock */
     pthread_t reaper;
 };
 
@@ -111,6 +115,19 @@ on_connection(void *cls, struct MHD_Connection *connection, void **socket_contex
     }
 }
 
+/* What a large answer was made from has been freed, but stays in the arena of its connection's
+ * thread, in holes that the allocator gives back only when told: without this, a client that lists
+ * everything eight times at once leaves the process three times as large. At most once a second, so
+ * that answers in quick succession use the same pages again. */
+static void
+trim_memory(HttpServer *server)
+{
+    server->trim_at = INT64_MAX;
+    pthread_mutex_unlock(&server->lock);
+    malloc_trim(0);
+    pthread_mutex_lock(&server->lock);
+}
+
 static void
 reaper_run(void *opaque)
 {
@@ -119,9 +136,13 @@ reaper_run(void *opaque)
     WITH_MUTEX(&server->lock);
     while (!server->stopping) {
         int64_t now = clock_monotonic();
-        int64_t next = INT64_MAX;
         GHashTableIter iter;
         gpointer key;
+
+        if (server->trim_at <= now)
+            trim_memory(server);
+
+        int64_t next = server->trim_at;
 
         g_hash_table_iter_init(&iter, server->connections);
         while (g_hash_table_iter_next(&iter, &key, NULL)) {
@@ -132,7 +153,7 @@ reaper_run(void *opaque)
                 atomic_store(&own->deadline_us, INT64_MAX);
             }
             /* Deadlines move all the time; looking now and then is cheaper than being told. */
-            next = now + idle_us(server) / 4;
+            next = MIN(next, now + idle_us(server) / 4);
         }
         cond_wait_until(&server->changed, &server->lock, next);
     }
@@ -501,6 +522,10 @@ on_completed(void *cls, struct MHD_Connection *connection, void **request_slot,
                             clock_monotonic() - request->started_us, server->context);
         WITH_MUTEX(&server->lock);
         server->n_requests--;
+        if (request->response.body_size >= LARGE_ANSWER && server->trim_at == INT64_MAX) {
+            server->trim_at = clock_monotonic() + TRIM_DELAY_US;
+            pthread_cond_broadcast(&server->changed);
+        }
         if (server->stopping)
             pthread_cond_broadcast(&server->changed);
     }
@@ -569,7 +594,7 @@ listen_on(const HttpConfig *config, uint16_t *port, bool *is_ipv6, GError **err)
         int saved = errno;
         freeaddrinfo(found);
         err_set(err, ERR_BACKEND, "cannot listen on %s port %u: %s%s", config->address,
-                config->port, g_strerror(saved),
+                config->port, errno_text(saved),
                 saved == EADDRINUSE ? "; another program (another godwitd?) has it" : "");
         return -1;
     }
@@ -608,6 +633,7 @@ http_server_start(const HttpConfig *config, const HttpRoute *const *tables, size
     server->tls = config->cert_pem != NULL;
     server->idle_s = config->idle_timeout_s ? config->idle_timeout_s : 30;
     server->connections = g_hash_table_new_full(NULL, NULL, g_free, NULL);
+    server->trim_at = INT64_MAX;
     pthread_mutex_init(&server->lock, NULL);
     cond_init_monotonic(&server->changed);
 

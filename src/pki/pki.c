@@ -248,7 +248,7 @@ pki_ca_ensure(const char *dir, GError **err)
 
     if (g_mkdir_with_parents(dir, 0700) < 0)
         return err_set(err, ERR_BACKEND, "cannot make the directory %s for certificates: %s", dir,
-                       g_strerror(errno));
+                       errno_text(errno));
     if (!file_exists(crt_path))
         return ca_make(crt_path, key_path, err);
     if (!file_exists(key_path))

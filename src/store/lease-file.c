@@ -39,7 +39,7 @@ lease_open(const char *path, GError **err)
         err_set(err, ERR_BACKEND,
                 "cannot make the lock file %s: %s. The directory must exist and belong to "
                 "godwitd's user",
-                lock_path, g_strerror(errno));
+                lock_path, errno_text(errno));
         return -1;
     }
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -48,13 +48,13 @@ lease_open(const char *path, GError **err)
             lease_refused(fd, path, err);
         else
             err_set(err, ERR_BACKEND, "cannot lock %s: %s. Its file system must support locks",
-                    lock_path, g_strerror(errno));
+                    lock_path, errno_text(errno));
         return -1;
     }
     char pid[32];
     int size = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)size, 0) != size) {
-        err_set(err, ERR_BACKEND, "cannot write %s: %s", lock_path, g_strerror(errno));
+        err_set(err, ERR_BACKEND, "cannot write %s: %s", lock_path, errno_text(errno));
         return -1;
     }
     int held = fd;

@@ -314,12 +314,12 @@ state_file_make(const char *path, GError **err)
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0)
         return err_set(err, ERR_BACKEND, "cannot open the state file %s: %s", path,
-                       g_strerror(errno));
+                       errno_text(errno));
     if (!S_ISREG(info.st_mode))
         return err_set(err, ERR_INVALID, "the state file %s is not a plain file", path);
     if ((info.st_mode & 077) != 0 && fchmod(fd, 0600) != 0)
         return err_set(err, ERR_BACKEND, "cannot make %s readable to its owner only: %s", path,
-                       g_strerror(errno));
+                       errno_text(errno));
     return true;
 }
 

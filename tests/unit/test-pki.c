@@ -224,7 +224,7 @@ test_sign_request(void)
     g_assert_null(strstr(text, "evil"));
     g_assert_null(strstr(text, "CA:TRUE"));
 
-    g_autofree char *weak_made = openssl(weak);
+    g_free(openssl(weak));
     g_autofree char *weak_request = read_text(dir, "csr.pem");
     g_assert_null(pki_sign_request(dir, weak_request, &subject, &error));
     g_assert_true(err_is(error, ERR_INVALID));
