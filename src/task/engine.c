@@ -63,6 +63,8 @@ run_new(TaskEngine *engine, Task *task, bool taken_up)
     TaskRun *run = g_new0(TaskRun, 1);
 
     run->engine = engine;
+    run->id = task->id;
+    run->server_id = g_strdup(task->server_id);
     run->task = task;
     run->kind = task_kind_find(task->kind);
     run->taken_up = taken_up;
@@ -90,6 +92,7 @@ run_free(TaskRun *run)
     json_decref(run->params);
     server_free(run->server);
     task_free(run->task);
+    g_free(run->server_id);
     g_free(run);
 }
 
@@ -102,9 +105,9 @@ run_thread(void *opaque)
     runner_run(run);
 
     pthread_mutex_lock(&engine->mutex);
-    g_hash_table_remove(engine->runs, run->task->server_id);
+    g_hash_table_remove(engine->runs, run->server_id);
     if (run->task->status != TASK_OPEN)
-        g_hash_table_remove(engine->begun, &run->task->id);
+        g_hash_table_remove(engine->begun, &run->id);
     engine->woken = true;
     pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->mutex);
@@ -158,7 +161,7 @@ start_what_may_run(TaskEngine *engine, GPtrArray *tasks, int64_t first_new)
         TaskRun *running = g_hash_table_lookup(engine->runs, task->server_id);
 
         if (running) {
-            if (running->task->id != task->id && strcmp(task->kind, "server-delete") == 0)
+            if (running->id != task->id && strcmp(task->kind, "server-delete") == 0)
                 cancel_run(running);
             continue;
         }
@@ -359,7 +362,7 @@ engine_post(TaskEngine *engine, const char *server_id, int64_t task_id, RunMessa
 
     WITH_MUTEX(&engine->mutex);
     run = g_hash_table_lookup(engine->runs, server_id);
-    if (run && run->task->id == task_id)
+    if (run && run->id == task_id)
         mailbox_send(run->inbox, message);
     else /* the task gave up on this call long ago */
         run_message_free(message);

@@ -80,6 +80,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RunMessage, run_message_free)
 struct TaskRun {
     TaskEngine *engine;
     const TaskKind *kind;
+    int64_t id; /* of the task, and of its server: what others may read of a run */
+    char *server_id;
     Task *task;     /* copy of the row, kept in step with it */
     Server *server; /* as read at the start of the current step */
     json_t *state;  /* what steps found out; saved with each transition */

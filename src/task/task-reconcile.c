@@ -100,8 +100,7 @@ wait_for_teardown(TaskRun *run, const char *node, Seen seen)
 
     while (seen == SEEN_STOPPED_FOR_SWITCH && clock_monotonic() < deadline &&
            !run_is_stopping(run)) {
-        g_autoptr(RunMessage) message =
-            run_receive(run, MIN(deadline, clock_monotonic() + USEC_PER_SEC), NULL);
+        run_message_free(run_receive(run, MIN(deadline, clock_monotonic() + USEC_PER_SEC), NULL));
         g_autoptr(DomainInfo) info =
             host_domain_probe(run_hosts(run), node, run->server->id, DEADLINE_CONTROL, NULL);
 
@@ -133,8 +132,11 @@ reconcile(TaskRun *run, GError **err)
     Reconcile *plan;
     int keeper;
 
-    if (run->server->vm_state == VM_DELETED || !make_plan(run, err))
-        return run->server->vm_state == VM_DELETED;
+    if (run->server->vm_state == VM_DELETED) /* deleted while a copy was out of reach */
+        return !run->task->host ||
+               remove_copy(run, run->task->host, "no node: it was deleted", SEEN_RUNNING, err);
+    if (!make_plan(run, err))
+        return false;
     plan = run->data;
     for (size_t i = 0; i < plan->n_nodes; i++) {
         g_autoptr(DomainInfo) info = host_domain_probe(run_hosts(run), plan->nodes[i],

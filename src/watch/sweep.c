@@ -6,6 +6,9 @@
 
 #include "task/visibility.h"
 
+/* "physmem: Fix migration dirty bitmap coherency with TCG memory access" came with it. */
+#define TCG_SAFE_QEMU 8002002
+
 typedef struct Sweep {
     Store *store;
     TaskEngine *tasks;
@@ -77,6 +80,13 @@ record_host(StoreTx *tx, void *opaque, GError **err)
     host->disk_free_gb = sweep->disk_free_gb;
     host->storage_visible = sweep->storage_error == NULL;
     text_set(&host->storage_reason, sweep->storage_error ? sweep->storage_error->message : NULL);
+    if (!host->facts_at && strcmp(facts->virt_type, "qemu") == 0 &&
+        facts->qemu_version < TCG_SAFE_QEMU)
+        log_event(LOG_LEVEL_WARNING, "watch",
+                  "guests run under TCG here, and QEMU before 8.2.2 loses writes of a guest that "
+                  "moves under TCG: "
+                  "for tests only; with KVM it does not",
+                  "host", sweep->host, NULL);
     host->facts_at = now;
     if (!host->started_at)
         host->started_at = now;
@@ -121,13 +131,14 @@ judge_stray(StoreTx *tx, Sweep *sweep, const DomainInfo *info, GError **err)
 
     if (!info->ours)
         return true; /* foreign: never touched */
-    if (!server || server->vm_state == VM_DELETED) {
+    if (!server) {
         log_event(LOG_LEVEL_WARNING, "watch",
                   "a domain carries Godwit's mark but no server has its id; it is left alone",
                   "host", sweep->host, "domain", info->name, "uuid", info->uuid, NULL);
         return true;
     }
-    if (g_strcmp0(server->host, sweep->host) == 0 || server->task_state != TASK_NONE)
+    if (server->vm_state != VM_DELETED &&
+        (g_strcmp0(server->host, sweep->host) == 0 || server->task_state != TASK_NONE))
         return true;
     sweep->submitted = true;
     return task_submit_reconcile(tx, server->id, sweep->host, err);
