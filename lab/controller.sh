@@ -54,7 +54,8 @@ controller_answers()
 
 controller_started()
 {
-    controller_answers || ! controller_pid >/dev/null
+    # Between fork and exec the process is there, but not yet known by its arguments.
+    controller_answers || pid_ended "$(<"$STATE/godwit/godwitd.pid")"
 }
 
 # controller_start: start godwitd detached and wait until it answers. The caller's environment reaches it.
