@@ -8,10 +8,9 @@
  * up. */
 #include "task/move.h"
 
-#define LOOK_AGAIN_US USEC_PER_SEC
-#define UNREACHABLE_US \
-    (45 * USEC_PER_SEC) /* libvirt's own keepalive gives up after 30 s and settles each side */
-#define TEARDOWN_US (5 * USEC_PER_SEC) /* normal teardown takes 1–2 s */
+#define LOOK_AGAIN_US  USEC_PER_SEC
+#define UNREACHABLE_US (45 * USEC_PER_SEC) /* unless TaskSettings says otherwise */
+#define TEARDOWN_US    (5 * USEC_PER_SEC)  /* normal teardown takes 1–2 s */
 #define CALL_GRACE_US \
     (15 * USEC_PER_SEC) /* after the end is clear: for the call to return with its reason */
 
@@ -24,6 +23,13 @@ typedef struct Watch {
     bool look;           /* something happened that calls for a look */
     bool source_rolled_back;
 } Watch;
+
+static int64_t
+unreachable_wait(TaskRun *run)
+{
+    return run_settings(run)->unreachable_wait_us ? run_settings(run)->unreachable_wait_us
+                                                  : UNREACHABLE_US;
+}
 
 void
 move_look(TaskRun *run, Move *move, Seen *source, Seen *dest)
@@ -238,7 +244,7 @@ break_tie(TaskRun *run, Move *move, Watch *watch, Seen source, Seen dest)
     if (move->call_running || source == SEEN_MOVING || dest != SEEN_INCOMING) {
         watch->stuck_at = INT64_MAX;
     } else if (watch->stuck_at == INT64_MAX) {
-        watch->stuck_at = clock_monotonic() + UNREACHABLE_US;
+        watch->stuck_at = clock_monotonic() + unreachable_wait(run);
     } else if (clock_monotonic() >= watch->stuck_at) {
         log_event(LOG_LEVEL_WARNING, "task",
                   "removing a destination that waits for a source that has given up", "server",
@@ -264,7 +270,7 @@ conclude(TaskRun *run, Move *move, Watch *watch, GError **err)
               seen_names[source], "dest", seen_names[dest], "verdict", move_verdict_names[verdict],
               NULL);
     if (source == SEEN_UNREACHABLE || dest == SEEN_UNREACHABLE)
-        watch->give_up_at = MIN(watch->give_up_at, clock_monotonic() + UNREACHABLE_US);
+        watch->give_up_at = MIN(watch->give_up_at, clock_monotonic() + unreachable_wait(run));
     else
         watch->give_up_at = INT64_MAX;
 
@@ -463,7 +469,7 @@ move_clean_up(TaskRun *run, GError **err)
         if ((dest == SEEN_RUNNING || dest == SEEN_MOVING) && source != SEEN_UNREACHABLE &&
             source != SEEN_GONE && stop_source(run, move, &error))
             continue;
-        if (clock_monotonic() - started > UNREACHABLE_US)
+        if (clock_monotonic() - started > unreachable_wait(run))
             break;
         message = run_receive(run, clock_monotonic() + LOOK_AGAIN_US, err);
         if (run_is_stopping(run))

@@ -18,9 +18,10 @@ typedef struct TaskSettings {
     LibvirtSettings *libvirt;    /* borrowed */
     double cpu_ratio, ram_ratio; /* allocation ratios, Nova's defaults 16.0 and 1.5 */
     int64_t reserved_ram_mb;
-    int64_t max_moves_per_host; /* out and in, each */
-    int64_t shutdown_timeout_s; /* graceful power-off before the plug is pulled */
-    int64_t worker_limit;       /* tasks at work at once */
+    int64_t shutdown_timeout_s;  /* graceful power-off before the plug is pulled */
+    int64_t unreachable_wait_us; /* how long a move waits for a node that stopped answering; 0: 45
+                                    s, since libvirt's own keepalive settles each side after 30 s */
+    int64_t worker_limit;        /* tasks at work at once */
 } TaskSettings;
 
 TaskEngine *

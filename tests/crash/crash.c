@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "crash/rig.h"
+#include "rig/rig.h"
 
 #define HOSTS 3
 #define K_MAX 400

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* rig.c: a whole controller without HTTP on the fake drivers */
-#include "crash/rig.h"
+#include "rig/rig.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -150,6 +150,7 @@ rig_start(const char *dir, HostDriver *world, int n_hosts)
                                    .ram_ratio = 1.5,
                                    .reserved_ram_mb = 0,
                                    .shutdown_timeout_s = 2,
+                                   .unreachable_wait_us = 2 * USEC_PER_SEC,
                                    .worker_limit = 64};
     rig->hosts = hosts_new(&config);
     rig->tasks = task_engine_new(rig->store, rig->hosts, &rig->storage, &rig->settings);
