@@ -233,6 +233,14 @@ config_load(const char *path, GError **err)
             config->plain_http ? "http" : "https", config->listen_address, config->listen_port);
     while (g_str_has_suffix(config->url, "/"))
         config->url[strlen(config->url) - 1] = '\0';
+    if (config->plain_http && !g_str_has_prefix(config->listen_address, "127.") &&
+        strcmp(config->listen_address, "::1") != 0) {
+        err_set(err, ERR_INVALID,
+                "%s: [godwit] plain_http is for loopback only, and listen = %s is not: passwords "
+                "would cross the network in clear",
+                path, config->listen_address);
+        return NULL;
+    }
     if (!g_str_has_prefix(config->url, config->plain_http ? "http://" : "https://")) {
         err_set(
             err, ERR_INVALID,
