@@ -439,6 +439,33 @@ stop_source(TaskRun *run, Move *move, GError **err)
     return host_domain_destroy(run_hosts(run), from, run->task->server_id, DEADLINE_CONTROL, err);
 }
 
+/* As long as its migration job lasts, libvirt lets nobody undefine the domain; a source that is not
+ * answered by the destination holds the job until its keepalive gives up. When the call returns the
+ * job is over; a call that is not ours is waited for by asking again. */
+static bool
+undefine_source(TaskRun *run, Move *move, Watch *watch, int64_t until, GError **err)
+{
+    for (;;) {
+        g_autoptr(GError) error = NULL;
+
+        while (move->call_running && clock_monotonic() < until) {
+            g_autoptr(RunMessage) message = run_receive(run, until, err);
+
+            if (run_is_stopping(run))
+                return false;
+            if (message)
+                on_message(run, move, watch, message);
+        }
+        if (host_domain_undefine(run_hosts(run), move->migration->source_host, run->task->server_id,
+                                 DEADLINE_CONTROL, &error))
+            return true;
+        if (!err_is(error, ERR_TIMEOUT) || clock_monotonic() >= until || run_is_stopping(run)) {
+            g_propagate_error(err, g_steal_pointer(&error));
+            return false;
+        }
+    }
+}
+
 bool
 move_clean_up(TaskRun *run, GError **err)
 {
@@ -493,8 +520,7 @@ move_clean_up(TaskRun *run, GError **err)
         /* With UNDEFINE_SOURCE libvirt did it; after a stop of ours, or a crash of its daemon, it
          * did not. What cannot be removed now is found by the sweep when the node is next
          * connected. */
-        if (!host_domain_undefine(run_hosts(run), move->migration->source_host,
-                                  run->task->server_id, DEADLINE_CONTROL, &error))
+        if (!undefine_source(run, move, &watch, started + unreachable_wait(run), &error))
             log_event(LOG_LEVEL_WARNING, "task",
                       "cannot remove the source's definition after a move", "server",
                       run->task->server_id, "host", move->migration->source_host, "reason",

@@ -86,6 +86,7 @@ move_enter_phase(TaskRun *run, Move *move, const char *phase)
     move->phase_since = now;
 }
 
+/* The phase and the times always; what else there is by change, which may be NULL. */
 static bool
 update_migration(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migration *row),
                  GError **err)
@@ -94,7 +95,8 @@ update_migration(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migrati
 
     if (!row)
         return false;
-    change(run, row);
+    if (change)
+        change(run, row);
     row->updated_at = clock_realtime();
     if (run_state_text(run, "phase"))
         text_set(&row->phase, run_state_text(run, "phase"));
@@ -381,7 +383,7 @@ static bool
 commit_prepare(TaskRun *run, StoreTx *tx, GError **err)
 {
     move_enter_phase(run, run->data, "transfer");
-    return true;
+    return update_migration(run, tx, NULL, err);
 }
 
 /* ---- transfer, switch, commit

@@ -223,6 +223,9 @@ task_submit_reconcile(StoreTx *tx, const char *server_id, const char *host, GErr
         .params = (char *)"{}",
         .state = (char *)"{}",
         .host = (char *)host,
+        .request_id = (char *)"", /* nobody asked for it */
+        .user_id = (char *)"",
+        .project_id = (char *)"",
         .created_at = now,
         .updated_at = now,
     };
