@@ -23,10 +23,9 @@
 
 #define SWEEP_INTERVAL_S 60
 
-/* Fixed, because glibc's own limits grow with what was freed once, and then keep megabytes in each
- * thread's arena. Texts above the first are mapped, so they grow without being copied. */
-#define MALLOC_MAP_ABOVE  (128 * 1024)
-#define MALLOC_TRIM_ABOVE (128 * 1024)
+/* glibc's own value. Set, it no longer grows with what was freed once, and with it what each
+ * thread's arena keeps at its end: megabytes, after a large answer. */
+#define MALLOC_MAP_ABOVE (128 * 1024)
 /* Environment: SIGUSR2 then ends godwitd at the k-th fault point from there. For tests; unset,
  * SIGUSR2 means nothing. */
 #define FAULT_ON_SIGNAL "GODWIT_FAULT_ON_SIGNAL"
@@ -276,7 +275,6 @@ main(int argc, char **argv)
     bool ok = false, init;
 
     mallopt(M_MMAP_THRESHOLD, MALLOC_MAP_ABOVE);
-    mallopt(M_TRIM_THRESHOLD, MALLOC_TRIM_ABOVE);
     setlocale(LC_ALL, "C.UTF-8");
     signal(SIGPIPE, SIG_IGN);
     g_option_context_add_main_entries(context, entries, NULL);

@@ -98,7 +98,7 @@ conn_open(const char *path, bool writable, GError **err)
     if (!conn_exec(conn, settings, err) ||
         !conn_exec(conn,
                    writable ? "PRAGMA cache_size = -1024"
-                            : "PRAGMA cache_size = -256; PRAGMA query_only = ON",
+                            : "PRAGMA cache_size = -64; PRAGMA query_only = ON",
                    err)) {
         conn_close(conn);
         return NULL;
