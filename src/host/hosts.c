@@ -2,15 +2,21 @@
 /* hosts.c: the set of nodes: two connections each, their threads, deadlines, reconnects and the
  * fault points.
  *
- * A node that is connected has a session: a control and a work connection, each with a lane (a
- * queue of jobs and the threads that run them). A session is opened by the node's connector thread,
- * and ends as a whole: when either connection is lost, nothing new enters, queued jobs are answered
- * at once, running ones have a second to return by themselves, and the connector opens the next
- * session. A connection is closed by whichever thread leaves its lane last, so never under a call.
+ * A node that is connected has a session: a control lane and a work lane, each a queue of jobs and
+ * the threads that run them. The control lane has one thread and one connection, which also brings
+ * the events; each work thread has a connection of its own, and the last one stays. So no
+ * connection ever carries two calls at once: libvirt's client before 10.4 may crash the process
+ * when a connection is lost that does (CVE-2024-4418: a thread's event source outlives its stack).
  *
- * A call whose caller stopped waiting stays on its thread ("hung"). On the control lane another
- * thread takes its place, so that an abort never stands behind a query that does not answer. On the
- * work lane it does not: the node's libvirtd still counts the request.
+ * A session is opened by the node's connector thread, and ends as a whole: when any of its
+ * connections is lost, nothing new enters, queued jobs are answered at once, running ones have a
+ * second to return by themselves, and the connector opens the next session. A connection is closed
+ * by the thread that leaves it last, so never under a call.
+ *
+ * A call whose caller stopped waiting stays on its thread ("hung"). On the control lane that ends
+ * the session, so that an abort never stands behind a query that does not answer: the next session
+ * has a connection of its own. On the work lane it does not: the node's libvirtd still counts the
+ * request.
  *
  * Locks: node->delivery, then hosts->mutex; neither is held during a driver call. delivery is held
  * while an event is handed on: it keeps CONNECTED before a session's events, and nothing after
@@ -21,17 +27,18 @@
 
 enum {
     QUEUE_LIMIT = 1000,
-    CONTROL_THREADS_MOST = 4,
     WORK_LIMIT_DEFAULT = 4, /* libvirtd's max_client_requests is 5 unless configured */
     WORK_LIMIT_MOST = 64,
     HUNG_MOST =
         16, /* per node, over all its sessions: then hanging calls no longer end a session */
 };
-#define THREAD_IDLE_US   (30 * USEC_PER_SEC)
-#define LOSS_GRACE_US    USEC_PER_SEC
-#define FREE_WAIT_US     (5 * USEC_PER_SEC)
-#define BACKOFF_LEAST_US (USEC_PER_SEC / 2)
-#define BACKOFF_MOST_US  (30 * USEC_PER_SEC)
+#define THREAD_IDLE_US (30 * USEC_PER_SEC)
+/* a control call for which somebody waited so long in vain ends the session */
+#define CONTROL_PATIENCE_US USEC_PER_SEC
+#define LOSS_GRACE_US       USEC_PER_SEC
+#define FREE_WAIT_US        (5 * USEC_PER_SEC)
+#define BACKOFF_LEAST_US    (USEC_PER_SEC / 2)
+#define BACKOFF_MOST_US     (30 * USEC_PER_SEC)
 
 typedef struct Node Node;
 typedef struct Session Session;
@@ -53,7 +60,7 @@ typedef struct Job {
 typedef struct Lane {
     Session *session;
     HostLane kind;
-    HostConn *conn;
+    HostConn *conn; /* the control lane's; work threads have their own */
     GQueue queued;
     GQueue running;
     int64_t threads;
@@ -64,9 +71,9 @@ typedef struct Lane {
 struct Session {
     Node *node;
     Lane lanes[2];
-    int open; /* connections not closed yet */
     bool lost;
     bool retired; /* the connector is through with it: close as soon as no thread is left */
+    bool closing; /* its control connection is being closed */
     char *why;
     int64_t opened_at, lost_at;
 };
@@ -181,17 +188,17 @@ session_settle(Session *session)
     Hosts *hosts = session->node->hosts;
     if (!session->retired)
         return;
-    for (int i = 0; i < 2; i++) {
-        Lane *lane = &session->lanes[i];
-        if (lane->threads > 0 || lane->conn == NULL)
-            continue;
-        HostConn *conn = g_steal_pointer(&lane->conn);
+    Lane *control = &session->lanes[HOST_CONTROL];
+    if (control->threads == 0 && control->conn != NULL) {
+        HostConn *conn = g_steal_pointer(&control->conn);
+        session->closing = true;
         pthread_mutex_unlock(&hosts->mutex);
         hosts->config.ops->close(conn);
         pthread_mutex_lock(&hosts->mutex);
-        session->open--;
+        session->closing = false;
     }
-    if (session->open == 0)
+    if (!session->closing && control->conn == NULL && control->threads == 0 &&
+        session->lanes[HOST_WORK].threads == 0)
         session_free(session);
 }
 
@@ -222,27 +229,32 @@ hosts_leave(Hosts *hosts)
 
 static void lane_thread(void *opaque);
 static void connector_thread(void *opaque);
+static void session_closed(const char *why, void *opaque);
 
 static int64_t
 lane_allowed(const Lane *lane)
 {
     if (lane->kind == HOST_WORK)
         return lane->session->node->work_limit;
-    return MIN(1 + lane->hung, CONTROL_THREADS_MOST);
+    return 1;
+}
+
+static void
+lane_start_thread(Lane *lane)
+{
+    lane->threads++;
+    lane->session->node->hosts->threads++;
+    thread_start_detached(lane->kind == HOST_WORK ? "host-work" : "host-control", lane_thread,
+                          lane);
 }
 
 /* Let there be threads for what is queued, as far as the lane may have them. */
 static void
 lane_staff(Lane *lane)
 {
-    Hosts *hosts = lane->session->node->hosts;
     while (lane->queued.length > lane->threads - lane->running.length &&
-           lane->threads < lane_allowed(lane)) {
-        lane->threads++;
-        hosts->threads++;
-        thread_start_detached(lane->kind == HOST_WORK ? "host-work" : "host-control", lane_thread,
-                              lane);
-    }
+           lane->threads < lane_allowed(lane))
+        lane_start_thread(lane);
 }
 
 static void
@@ -314,9 +326,10 @@ may_act(const Hosts *hosts, const char *host, const char *call_name, GError **er
                    call_name, host);
 }
 
-/* Run one job that was taken from the queue. Gives the lock away meanwhile. */
+/* Run one job that was taken from the queue on conn; without one, its answer is refusal. Gives the
+ * lock away meanwhile. */
 static void
-job_run(Lane *lane, Job *job)
+job_run(Lane *lane, HostConn *conn, const GError *refusal, Job *job)
 {
     Session *session = lane->session;
     Node *node = session->node;
@@ -330,9 +343,12 @@ job_run(Lane *lane, Job *job)
     g_autofree char *after = g_strdup_printf("host.%s.after", job->call_name);
     GError *error = NULL;
     bool ok = may_act(hosts, node->name, job->call_name, &error);
-    if (ok) {
+    if (ok && conn == NULL) {
+        ok = false;
+        error = g_error_copy(refusal);
+    } else if (ok) {
         fault_point(before);
-        ok = job->fn(hosts->config.ops, lane->conn, job->opaque, &error);
+        ok = job->fn(hosts->config.ops, conn, job->opaque, &error);
         fault_point(after);
     }
     if (ok)
@@ -370,24 +386,62 @@ job_run(Lane *lane, Job *job)
     job_unref(job);
 }
 
+/* Wait for work. False: the thread is not needed any more. */
+static bool
+lane_wait(Lane *lane)
+{
+    Session *session = lane->session;
+    Hosts *hosts = session->node->hosts;
+    bool in_time = true;
+
+    while (lane->queued.length == 0 && !session->lost && in_time) {
+        bool stays = lane->kind == HOST_WORK && lane->threads == 1;
+        in_time = cond_wait_until(&lane->work, &hosts->mutex,
+                                  stays ? INT64_MAX : clock_monotonic() + THREAD_IDLE_US);
+    }
+    return !session->lost && lane->queued.length > 0;
+}
+
+/* A work thread's own connection. Gives the lock away meanwhile. */
+static HostConn *
+work_conn_open(Session *session, GError **err)
+{
+    const Node *node = session->node;
+    Hosts *hosts = node->hosts;
+
+    pthread_mutex_unlock(&hosts->mutex);
+    HostConn *conn = hosts->config.ops->open(hosts->config.driver, node->name, node->uri, NULL,
+                                             session_closed, session, err);
+    pthread_mutex_lock(&hosts->mutex);
+    return conn;
+}
+
 static void
 lane_thread(void *opaque)
 {
     Lane *lane = opaque;
     Session *session = lane->session;
     Hosts *hosts = session->node->hosts;
+    g_autoptr(GError) refusal = NULL;
+    HostConn *own = NULL;
 
     pthread_mutex_lock(&hosts->mutex);
-    do {
-        int64_t idle_until = clock_monotonic() + THREAD_IDLE_US;
-        bool in_time = true;
-        while (lane->queued.length == 0 && !session->lost && in_time)
-            in_time = cond_wait_until(&lane->work, &hosts->mutex, idle_until);
-        if (session->lost || lane->queued.length == 0)
-            break;
-        job_run(lane, g_queue_pop_head(&lane->queued));
-    } while (lane->threads <= lane_allowed(lane));
+    if (lane->kind == HOST_WORK && !session->lost)
+        own = work_conn_open(session, &refusal);
+    while (lane_wait(lane)) {
+        job_run(lane, lane->kind == HOST_WORK ? own : lane->conn, refusal,
+                g_queue_pop_head(&lane->queued));
+        if (lane->threads > lane_allowed(lane) || refusal != NULL)
+            break; /* too many of us, or the next one may have more luck with its connection */
+    }
+    if (own != NULL) {
+        pthread_mutex_unlock(&hosts->mutex);
+        hosts->config.ops->close(own);
+        pthread_mutex_lock(&hosts->mutex);
+    }
     lane->threads--;
+    if (!session->lost)
+        lane_staff(lane);
     session_settle(session);
     hosts_leave(hosts);
 }
@@ -561,25 +615,23 @@ node_connect(Node *node)
     const HostOps *ops = hosts->config.ops;
     HostDriver *driver = hosts->config.driver;
     Session *session = session_new(node);
-    HostConn *control, *work = NULL;
+    HostConn *control;
     g_autoptr(GError) error = NULL;
 
     pthread_mutex_unlock(&hosts->mutex);
     control =
         ops->open(driver, node->name, node->uri, session_event, session_closed, session, &error);
-    if (control != NULL)
-        work = ops->open(driver, node->name, node->uri, NULL, session_closed, session, &error);
 
     pthread_mutex_lock(&node->delivery);
     pthread_mutex_lock(&hosts->mutex);
-    bool up = work != NULL && !session->lost && !node->removed;
+    bool up = control != NULL && !session->lost && !node->removed;
     if (up) {
         session->lanes[HOST_CONTROL].conn = control;
-        session->lanes[HOST_WORK].conn = work;
-        session->open = 2;
         session->opened_at = clock_monotonic();
         node->session = session;
         node->announced = false;
+        lane_start_thread(
+            &session->lanes[HOST_WORK]); /* its connection is there when it is needed */
     }
     g_autofree char *why = g_strdup(session->why != NULL ? session->why
                                     : error != NULL      ? error->message
@@ -590,8 +642,6 @@ node_connect(Node *node)
     pthread_mutex_unlock(&node->delivery);
 
     if (!up) {
-        if (work != NULL)
-            ops->close(work);
         if (control != NULL)
             ops->close(control);
     }
@@ -820,6 +870,17 @@ call_is_permitted(const Hosts *hosts, const char *host, const char *call_name, G
     return may_act(hosts, host, call_name, err);
 }
 
+/* The control lane has one thread: what stands on it stands in the way of every abort. */
+static void
+lose_if_stuck(Lane *lane, int64_t waited_us)
+{
+    Session *session = lane->session;
+
+    if (lane->kind == HOST_CONTROL && !session->lost && waited_us >= CONTROL_PATIENCE_US &&
+        session->node->hung < HUNG_MOST)
+        session_lose(session, "it is connected but does not answer in time");
+}
+
 /* The caller stops waiting. Called with the lock. */
 static void
 abandon(Job *job, Lane *lane, const char *host, int64_t waited_us, GError **err)
@@ -832,6 +893,7 @@ abandon(Job *job, Lane *lane, const char *host, int64_t waited_us, GError **err)
         job_unref(job);
         err_set(err, ERR_TIMEOUT, "%s waited %.1f s behind other calls on %s and was not started",
                 job->call_name, waited, host);
+        lose_if_stuck(lane, waited_us);
         return;
     }
     job->abandoned = true;
@@ -844,12 +906,7 @@ abandon(Job *job, Lane *lane, const char *host, int64_t waited_us, GError **err)
     }
     err_set(err, ERR_TIMEOUT, "%s got no answer from %s within %.1f s; it may still have effect",
             job->call_name, host, waited);
-    if (lane->kind != HOST_CONTROL)
-        return;
-    if (lane->hung >= CONTROL_THREADS_MOST && session->node->hung < HUNG_MOST)
-        session_lose(lane->session, "it is connected but answers no call");
-    else
-        lane_staff(lane);
+    lose_if_stuck(lane, waited_us);
 }
 
 bool
