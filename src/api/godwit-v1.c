@@ -24,6 +24,28 @@ nodes_encryption(const GPtrArray *hosts)
     return common ? common : "none";
 }
 
+/* Servers of which it is not known where they run: an operator must see them without asking for
+ * each. */
+static json_t *
+uncertain_servers(StoreTx *tx, GError **err)
+{
+    static const StoreCond where[] = {
+        {.column = "uncertainty", .op = STORE_NOT_NULL},
+        {.column = "vm_state", .op = STORE_NE, .num = VM_DELETED},
+        {.column = NULL},
+    };
+    g_autoptr(GPtrArray) servers = store_list(tx, &SERVER, &(StoreQuery){.where = where}, err);
+    json_t *list = servers ? json_array() : NULL;
+
+    for (guint i = 0; servers && i < servers->len; i++) {
+        const Server *server = g_ptr_array_index(servers, i);
+
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "id", server->id, "name",
+                                              server->name, "uncertainty", server->uncertainty));
+    }
+    return list;
+}
+
 static bool
 status_read(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 {
@@ -39,19 +61,20 @@ status_read(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
     g_autoptr(GPtrArray) hosts = store_list(tx, &HOST, NULL, err);
     int64_t servers = hosts ? store_count(tx, &SERVER, alive, err) : -1;
     int64_t tasks = servers >= 0 ? store_count(tx, &TASK, open, err) : -1;
+    json_t *uncertain = tasks >= 0 ? uncertain_servers(tx, err) : NULL;
     int64_t up = 0;
 
-    if (tasks < 0)
+    if (!uncertain)
         return false;
     for (size_t i = 0; i < hosts->len; i++)
         up += ((Host *)g_ptr_array_index(hosts, i))->state == HOST_UP;
     *(json_t **)opaque = json_pack(
-        "{s:{s:s,s:I,s:I,s:s,s:s,s:s,s:{s:I,s:I},s:I,s:I}}", "status", "version", GODWIT_VERSION,
-        "epoch", (json_int_t)store_epoch(config->store), "uptime_s",
+        "{s:{s:s,s:I,s:I,s:s,s:s,s:s,s:{s:I,s:I},s:I,s:I,s:o}}", "status", "version",
+        GODWIT_VERSION, "epoch", (json_int_t)store_epoch(config->store), "uptime_s",
         (json_int_t)((clock_monotonic() - api_started_at(call->api)) / USEC_PER_SEC), "state",
         "active", "url", config->public_url, "node_encryption", nodes_encryption(hosts), "hosts",
         "up", (json_int_t)up, "down", (json_int_t)(hosts->len - up), "servers", (json_int_t)servers,
-        "open_tasks", (json_int_t)tasks);
+        "open_tasks", (json_int_t)tasks, "uncertain", uncertain);
     return true;
 }
 

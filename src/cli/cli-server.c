@@ -175,13 +175,31 @@ server_list(Cli *cli, GError **err)
     return true;
 }
 
+/* Compute's answer has no place for what is not known of a server; Godwit's own has, for
+ * administrators. */
+static void
+add_uncertainty(Cli *cli, json_t *server)
+{
+    g_autoptr(json_t) status = cli_get(cli, SERVICE_GODWIT, "/status", "status", NULL);
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(json_object_get(status, "uncertain"), i, row)
+    {
+        if (g_str_equal(json_text_at(row, "id"), json_text_at(server, "id")))
+            json_object_set(server, "uncertainty", json_object_get(row, "uncertainty"));
+    }
+}
+
 static bool
 server_show(Cli *cli, GError **err)
 {
     g_autoptr(json_t) server = cli_find(cli, &noun_server, args_word(cli->args, 0), err);
 
-    if (server)
+    if (server) {
+        add_uncertainty(cli, server);
         cli_print_object(cli, server);
+    }
     return server != NULL;
 }
 

@@ -131,7 +131,8 @@ part_finish_action(TaskRun *run, StoreTx *tx, const char *event, const char *hos
     int64_t now = clock_realtime();
     ActionEvent row = {0};
 
-    if (!run->task->request_id) /* nobody asked for it: a reconciliation */
+    if (!run->task->request_id ||
+        !*run->task->request_id) /* nobody asked for it: a reconciliation */
         return true;
     action = store_find(tx, &ACTION, where, err);
     if (!action)
