@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* host.h: the hypervisor seam. HostOps is what a driver gives (host-libvirt.c, host-fake.c); Hosts
- * (hosts.c) keeps the connections to each node, threads, deadlines, reconnects and the fault points,
- * and is what the rest of Godwit calls.
+ * (hosts.c) keeps the connections to each node, threads, deadlines, reconnects and the fault
+ * points, and is what the rest of Godwit calls.
  *
  * No type of libvirt or libxml2 appears here. XML crosses the seam only as opaque text that the
  * driver made. */
