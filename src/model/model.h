@@ -632,8 +632,8 @@ typedef struct MovePrediction {
 MovePrediction
 predict_move(int64_t remaining, int64_t link_bps, int64_t dirty_bps, int64_t downtime_limit_ms);
 
-/* The downtime limit to set at an iteration event: starts low, grows only as far as what will
- * remain ÷ rate demands, never above the ceiling, never shrinks. dirty_bps ≤ 0: not known. Returns
- * the new limit (== current: leave it). */
+/* The downtime limit to set at an iteration event: starts low, grows only as far as remaining ÷
+ * rate demands, never above the ceiling, never shrinks. Returns the new limit (== current: leave
+ * it). */
 int64_t downtime_next_limit(int64_t current_ms, int64_t ceiling_ms, int64_t iteration,
-                            int64_t remaining, int64_t link_bps, int64_t dirty_bps);
+                            int64_t remaining, int64_t link_bps);

@@ -66,26 +66,16 @@ predict_move(int64_t remaining, int64_t link_bps, int64_t dirty_bps, int64_t dow
  * paid by every guest. It is raised only after the first whole pass (what remains before that says
  * nothing about the guest), at most to what the rest demands with a tenth to spare, and at most
  * doubled at a time: a guest that is converging by itself ends before the limit is high, and one
- * that is not reaches the ceiling within a few passes.
- *
- * While the guest dirties clearly less than the link carries, the rest that counts is what the pass
- * under way will leave, not what it has to send. That patience ends after some passes: dirty rates
- * are estimates, and a move must end. */
-#define PATIENT_ITERATIONS 6
-#define CONVERGING         0.8 /* of the link's rate */
-
+ * that is not reaches the ceiling within a few passes. */
 int64_t
 downtime_next_limit(int64_t current_ms, int64_t ceiling_ms, int64_t iteration, int64_t remaining,
-                    int64_t link_bps, int64_t dirty_bps)
+                    int64_t link_bps)
 {
-    double needed, rest = (double)remaining, ratio;
+    double needed;
 
     if (iteration < 2 || link_bps <= 0 || remaining <= 0 || current_ms >= ceiling_ms)
         return current_ms;
-    ratio = (double)dirty_bps / (double)link_bps;
-    if (dirty_bps > 0 && ratio < CONVERGING && iteration < PATIENT_ITERATIONS)
-        rest *= ratio;
-    needed = ceil(rest * 1100.0 / (double)link_bps);
+    needed = ceil((double)remaining * 1100.0 / (double)link_bps);
     needed = MIN(needed, (double)MAX(current_ms, 1) * 2);
     needed = MIN(needed, (double)ceiling_ms);
     return MAX(current_ms, (int64_t)needed);

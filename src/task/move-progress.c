@@ -70,9 +70,9 @@ read_progress_thread(void *opaque)
                        deadline, &message->error)) {
         message->job_active = reading->stats.active;
         if (reading->stats.active && reading->iteration >= 0) {
-            int64_t next = downtime_next_limit(reading->limit_ms, reading->ceiling_ms,
-                                               reading->iteration, reading->stats.memory_remaining,
-                                               reading->stats.memory_bps, reading->stats.dirty_bps);
+            int64_t next =
+                downtime_next_limit(reading->limit_ms, reading->ceiling_ms, reading->iteration,
+                                    reading->stats.memory_remaining, reading->stats.memory_bps);
 
             /* A limit that cannot be set any more is no loss: the move is over, or goes on with the
              * old one. */

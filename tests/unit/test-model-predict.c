@@ -91,24 +91,16 @@ static void
 test_downtime(void)
 {
     /* 100 MiB/s: 1 MiB takes 10 ms */
-    g_assert_cmpint(downtime_next_limit(30, 500, 0, 100 * MIB, 100 * MIB, 0), ==, 30);
-    g_assert_cmpint(downtime_next_limit(30, 500, 1, 100 * MIB, 100 * MIB, 0), ==, 30);
-    g_assert_cmpint(downtime_next_limit(30, 500, 2, 1 * MIB, 100 * MIB, 0), ==, 30);
-    g_assert_cmpint(downtime_next_limit(30, 500, 2, 4 * MIB, 100 * MIB, 0), ==, 44);
-    g_assert_cmpint(downtime_next_limit(30, 500, 2, 100 * MIB, 100 * MIB, 0), ==, 60);
-    g_assert_cmpint(downtime_next_limit(400, 500, 9, 100 * MIB, 100 * MIB, 0), ==, 500);
-    g_assert_cmpint(downtime_next_limit(500, 500, 9, 100 * MIB, 100 * MIB, 0), ==, 500);
-    g_assert_cmpint(downtime_next_limit(30, 500, 5, 100 * MIB, 0, 0), ==, 30);
-    g_assert_cmpint(downtime_next_limit(30, 500, 5, INT64_MAX, 1, 0), ==, 60);
-    g_assert_cmpint(downtime_next_limit(900, 500, 5, INT64_MAX, 1, 0), ==, 900);
-
-    /* 20 MiB to send while 40 MiB/s become dirty: 8 MiB will remain, 80 ms and a tenth */
-    g_assert_cmpint(downtime_next_limit(60, 500, 2, 20 * MIB, 100 * MIB, 40 * MIB), ==, 88);
-    /* 4 MiB will leave 1.6: the limit is high enough */
-    g_assert_cmpint(downtime_next_limit(30, 500, 2, 4 * MIB, 100 * MIB, 40 * MIB), ==, 30);
-    /* not converging, or waited for long enough: the whole rest counts */
-    g_assert_cmpint(downtime_next_limit(30, 500, 2, 4 * MIB, 100 * MIB, 90 * MIB), ==, 44);
-    g_assert_cmpint(downtime_next_limit(30, 500, 6, 4 * MIB, 100 * MIB, 40 * MIB), ==, 44);
+    g_assert_cmpint(downtime_next_limit(30, 500, 0, 100 * MIB, 100 * MIB), ==, 30);
+    g_assert_cmpint(downtime_next_limit(30, 500, 1, 100 * MIB, 100 * MIB), ==, 30);
+    g_assert_cmpint(downtime_next_limit(30, 500, 2, 1 * MIB, 100 * MIB), ==, 30);
+    g_assert_cmpint(downtime_next_limit(30, 500, 2, 4 * MIB, 100 * MIB), ==, 44);
+    g_assert_cmpint(downtime_next_limit(30, 500, 2, 100 * MIB, 100 * MIB), ==, 60);
+    g_assert_cmpint(downtime_next_limit(400, 500, 9, 100 * MIB, 100 * MIB), ==, 500);
+    g_assert_cmpint(downtime_next_limit(500, 500, 9, 100 * MIB, 100 * MIB), ==, 500);
+    g_assert_cmpint(downtime_next_limit(30, 500, 5, 100 * MIB, 0), ==, 30);
+    g_assert_cmpint(downtime_next_limit(30, 500, 5, INT64_MAX, 1), ==, 60);
+    g_assert_cmpint(downtime_next_limit(900, 500, 5, INT64_MAX, 1), ==, 900);
 }
 
 /* Never shrinks, never above the ceiling, at most doubles, never beyond what the rest demands,
@@ -120,8 +112,8 @@ test_downtime_properties(void)
         int64_t ceiling = 1 + random_below(2000), current = 1 + random_below(ceiling);
         int64_t remaining = random_below(4096 * MIB), link = 1 + random_below(1024 * MIB);
         int64_t iteration = random_below(12);
-        int64_t next = downtime_next_limit(current, ceiling, iteration, remaining, link, 0);
-        int64_t more = downtime_next_limit(current, ceiling, iteration, remaining * 2, link, 0);
+        int64_t next = downtime_next_limit(current, ceiling, iteration, remaining, link);
+        int64_t more = downtime_next_limit(current, ceiling, iteration, remaining * 2, link);
 
         g_assert_cmpint(next, >=, current);
         g_assert_cmpint(next, <=, ceiling);
@@ -140,7 +132,7 @@ test_downtime_reaches_ceiling(void)
 
     for (iteration = 1; limit < 500; iteration++) {
         g_assert_cmpint(iteration, <, 8);
-        limit = downtime_next_limit(limit, 500, iteration, 1024 * MIB, 100 * MIB, 0);
+        limit = downtime_next_limit(limit, 500, iteration, 1024 * MIB, 100 * MIB);
     }
 }
 
