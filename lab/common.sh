@@ -14,6 +14,9 @@
     LAB_NET=10.88.0
     LAB_CONTROLLER=$LAB_NET.254
     LAB_MAX_HOSTS=32
+    LAB_CEPH=$LAB_NET.253
+    LAB_CEPH_NETNS=godwit-lab-ceph
+    LAB_CEPH_OSDS=2
 }
 
 die()

@@ -148,20 +148,23 @@ net_partition_from()
         case $what in
             controller) printf 'from %s\n' "$LAB_CONTROLLER" ;;
             peers) net_peers "$host" | sed 's/^/from /' ;;
-            ceph) die "this lab has no Ceph cluster to cut $host from" ;;
+            ceph)
+                ceph_is_here || die "this lab has no Ceph cluster to cut $host from"
+                printf 'from %s\n' "$LAB_CEPH"
+                ;;
             host*)
                 node_must_exist "$what"
                 [[ $what != "$host" ]] || die "a node cannot be cut from itself"
                 printf 'from %s.%s\n' "$LAB_NET" "${what#host}"
                 ;;
-            *) die "cannot cut from '$what': controller, peers or a host's name" ;;
+            *) die "cannot cut from '$what': controller, peers, ceph or a host's name" ;;
         esac
     done
 }
 
 cmd_partition()
 {
-    local usage="usage: lab partition HOST [--from controller,peers] [--replies-to PEER]"
+    local usage="usage: lab partition HOST [--from controller,peers,ceph] [--replies-to PEER]"
     (($# >= 1)) || die "$usage"
     local host=$1 new='' pid more
     shift
