@@ -19,7 +19,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -31,6 +30,7 @@
 #define SPACE_CHECK_EVERY (INT64_C(16) << 20)
 #define DISK_MOST         (INT64_C(64) << 40)
 #define QEMU_IMG_SECONDS  60
+#define QEMU_IMG_MEMORY   (INT64_C(1) << 30)
 
 struct Block {
     char *path;
@@ -40,12 +40,10 @@ struct Block {
 struct BlockUpload {
     Block *block;
     char *image_id;
-    char *claimed;
     char *temporary;
     int fd;
-    int64_t size, most, next_space_check;
-    GChecksum *md5, *sha512;
-    GByteArray *head; /* the first BLOCK_SNIFF_BYTES */
+    int64_t next_space_check;
+    BlockIntake intake;
 };
 
 /* Errors of the file system, translated here and nowhere else in this driver. */
@@ -61,14 +59,6 @@ errno_set(GError **err, int number, const char *verb, const char *path)
     else if (number == ESTALE || number == EHOSTDOWN || number == ENOTCONN)
         code = ERR_UNREACHABLE;
     return err_set(err, code, "cannot %s %s: %s", verb, path, errno_text(number));
-}
-
-static bool
-id_check(const char *id, GError **err)
-{
-    if (uuid_is_valid(id))
-        return true;
-    return err_set(err, ERR_INVALID, "'%.64s' is not an id of an image or server", id ? id : "");
 }
 
 static char *
@@ -154,7 +144,7 @@ sweep(const char *directory)
     closedir(dir);
 }
 
-Block *
+static Block *
 block_dir_open_as(const char *path, bool durable, GError **err)
 {
     static const struct {
@@ -196,15 +186,15 @@ block_dir_open_as(const char *path, bool durable, GError **err)
 }
 
 static Block *
-block_dir_open(const char *path, GError **err)
+block_dir_open(const BlockSettings *settings, GError **err)
 {
-    return block_dir_open_as(path, true, err);
+    return block_dir_open_as(settings->path, true, err);
 }
 
 static Block *
-block_fake_open(const char *path, GError **err)
+block_fake_open(const BlockSettings *settings, GError **err)
 {
-    return block_dir_open_as(path, false, err);
+    return block_dir_open_as(settings->path, false, err);
 }
 
 static void
@@ -246,25 +236,13 @@ space_check(Block *block, GError **err)
 /* ---- images ------------------------------------------------------------------------------------
  */
 
-void
-block_image_info_clear(BlockImageInfo *info)
-{
-    g_free(info->format);
-    g_free(info->md5);
-    g_free(info->sha512);
-    *info = (BlockImageInfo){0};
-}
-
 static void
 upload_free(BlockUpload *upload)
 {
     fd_close(&upload->fd);
-    g_checksum_free(upload->md5);
-    g_checksum_free(upload->sha512);
-    g_byte_array_unref(upload->head);
+    block_intake_clear(&upload->intake);
     g_free(upload->temporary);
     g_free(upload->image_id);
-    g_free(upload->claimed);
     g_free(upload);
 }
 
@@ -283,38 +261,25 @@ block_dir_upload_begin(Block *block, const char *image_id, const char *claimed, 
 {
     g_autofree char *unique = uuid_new();
     g_autofree char *temporary = NULL;
-    AUTO_FD fd = -1;
     BlockUpload *upload;
+    BlockIntake intake;
 
-    if (!id_check(image_id, err) || !space_check(block, err))
+    if (!block_id_check(image_id, err) || !space_check(block, err) ||
+        !block_intake_begin(&intake, claimed, max_bytes, err))
         return NULL;
-    if (claimed && strcmp(claimed, "raw") != 0 && strcmp(claimed, "qcow2") != 0) {
-        err_set(err, ERR_INVALID,
-                "images of the format '%.32s' are not supported; convert it with 'qemu-img convert "
-                "-O qcow2'",
-                claimed);
-        return NULL;
-    }
     temporary = g_strdup_printf("%s/tmp/%s", block->path, unique);
-    fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        errno_set(err, errno, "make", temporary);
-        return NULL;
-    }
-
     upload = g_new0(BlockUpload, 1);
     upload->block = block;
     upload->image_id = g_strdup(image_id);
-    upload->claimed = g_strdup(claimed);
-    upload->temporary = g_steal_pointer(&temporary);
-    upload->fd = fd;
-    fd = -1;
-    upload->most = max_bytes;
+    upload->intake = intake;
     upload->next_space_check = SPACE_CHECK_EVERY;
-    upload->md5 = g_checksum_new(G_CHECKSUM_MD5);
-    upload->sha512 = g_checksum_new(G_CHECKSUM_SHA512);
-    upload->head = g_byte_array_new();
-    return upload;
+    upload->fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    upload->temporary = g_steal_pointer(&temporary);
+    if (upload->fd >= 0 && flock(upload->fd, LOCK_EX | LOCK_NB) == 0)
+        return upload;
+    errno_set(err, errno, "make", upload->temporary);
+    upload_free(upload);
+    return NULL;
 }
 
 static bool
@@ -338,56 +303,18 @@ write_fully(int fd, const void *data, size_t size, const char *path, GError **er
 static bool
 block_dir_upload_write(BlockUpload *upload, const void *data, size_t size, GError **err)
 {
-    size_t wanted = BLOCK_SNIFF_BYTES - upload->head->len;
-
     if (size == 0)
         return true;
-    if (size > (size_t)MAX(upload->most - upload->size, 0))
-        return err_set(err, ERR_INVALID,
-                       "the image is larger than the %" G_GINT64_FORMAT " bytes allowed",
-                       upload->most);
-    if (upload->size >= upload->next_space_check) {
+    if (!block_intake_fits(&upload->intake, size, err))
+        return false;
+    if (upload->intake.size >= upload->next_space_check) {
         if (!space_check(upload->block, err))
             return false;
-        upload->next_space_check = upload->size + SPACE_CHECK_EVERY;
+        upload->next_space_check = upload->intake.size + SPACE_CHECK_EVERY;
     }
     if (!write_fully(upload->fd, data, size, upload->temporary, err))
         return false;
-    g_byte_array_append(upload->head, data, (guint)MIN(size, wanted));
-    g_checksum_update(upload->md5, data, (gssize)size);
-    g_checksum_update(upload->sha512, data, (gssize)size);
-    upload->size += (int64_t)size;
-    return true;
-}
-
-/* QEMU's own reading of the image must agree with ours. It runs with little memory and time: its
- * parser meets hostile data. */
-static bool
-qemu_img_agrees(const char *path, int64_t virtual_size, GError **err)
-{
-    const char *const argv[] = {
-        "prlimit", "--as=1073741824", "--cpu=30", "qemu-img", "info", "--output=json",
-        "-f",      "qcow2",           "--",       path,       NULL};
-    g_autofree char *output = NULL;
-    g_autoptr(GError) error = NULL;
-    json_t *info;
-    bool agrees;
-
-    if (!process_run(argv, clock_monotonic() + QEMU_IMG_SECONDS * USEC_PER_SEC, &output, &error)) {
-        if (err_is(error, ERR_NOT_FOUND))
-            return err_set(err, ERR_BACKEND, "%s; install qemu-utils on the controller",
-                           error->message);
-        return err_set(err, ERR_INVALID, "QEMU cannot read the image: %s", error->message);
-    }
-    info = json_loads(output, 0, NULL);
-    agrees = info && json_integer_value(json_object_get(info, "virtual-size")) == virtual_size &&
-             !json_object_get(info, "backing-filename") &&
-             !json_is_true(json_object_get(info, "encrypted"));
-    json_decref(info);
-    if (!agrees)
-        return err_set(err, ERR_INVALID,
-                       "QEMU reads the image's header differently; make it anew with 'qemu-img "
-                       "convert -O qcow2'");
+    block_intake_add(&upload->intake, data, size);
     return true;
 }
 
@@ -395,32 +322,12 @@ static bool
 upload_judge(BlockUpload *upload, int64_t max_virtual, const char **format, int64_t *virtual_size,
              GError **err)
 {
-    *format = block_sniff_format(upload->head->data, upload->head->len);
-    if (upload->size == 0)
-        return err_set(err, ERR_INVALID, "the image is empty");
-    if (strcmp(*format, "raw") != 0 && strcmp(*format, "qcow2") != 0)
-        return err_set(err, ERR_INVALID,
-                       "the data is a %s image, which is not supported; convert it with 'qemu-img "
-                       "convert -O qcow2'",
-                       *format);
-    if (upload->claimed && strcmp(*format, upload->claimed) != 0)
-        return err_set(err, ERR_INVALID,
-                       "the image is said to be %s, but its data is %s; upload it again with "
-                       "disk_format %s",
-                       upload->claimed, *format, *format);
+    const char *const name[] = {"-f", "qcow2", "--", upload->temporary, NULL};
 
-    if (strcmp(*format, "qcow2") == 0)
-        return block_qcow2_check(upload->head->data, upload->head->len, upload->size, max_virtual,
-                                 virtual_size, err) &&
-               (!upload->block->durable || qemu_img_agrees(upload->temporary, *virtual_size, err));
-    /* A disk is whole sectors; QEMU rounds a raw file's length up. */
-    *virtual_size = (upload->size + 511) / 512 * 512;
-    if (*virtual_size > max_virtual)
-        return err_set(err, ERR_INVALID,
-                       "the image has %" G_GINT64_FORMAT " bytes, and at most %" G_GINT64_FORMAT
-                       " are allowed",
-                       upload->size, max_virtual);
-    return true;
+    if (!block_intake_judge(&upload->intake, max_virtual, format, virtual_size, err))
+        return false;
+    return strcmp(*format, "qcow2") != 0 || !upload->block->durable ||
+           block_qemu_img_agrees(name, QEMU_IMG_MEMORY, *virtual_size, err);
 }
 
 static bool
@@ -456,11 +363,7 @@ block_dir_upload_commit(BlockUpload *upload, int64_t max_virtual, BlockImageInfo
         block_dir_upload_abort(upload);
         return false;
     }
-    info->format = g_strdup(format);
-    info->size = upload->size;
-    info->virtual_size = virtual_size;
-    info->md5 = g_strdup(g_checksum_get_string(upload->md5));
-    info->sha512 = g_strdup(g_checksum_get_string(upload->sha512));
+    block_intake_info(&upload->intake, format, virtual_size, info);
     upload_free(upload);
     return true;
 }
@@ -471,7 +374,7 @@ block_dir_image_open(Block *block, const char *image_id, GError **err)
     g_autofree char *path = NULL;
     int fd;
 
-    if (!id_check(image_id, err))
+    if (!block_id_check(image_id, err))
         return -1;
     path = image_path(block, image_id);
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -485,7 +388,7 @@ block_dir_image_exists(Block *block, const char *image_id, bool *exists, GError 
 {
     g_autofree char *path = NULL;
 
-    if (!id_check(image_id, err))
+    if (!block_id_check(image_id, err))
         return false;
     path = image_path(block, image_id);
     return path_exists(path, exists, err);
@@ -496,7 +399,7 @@ block_dir_image_delete(Block *block, const char *image_id, GError **err)
 {
     g_autofree char *path = NULL;
 
-    if (!id_check(image_id, err))
+    if (!block_id_check(image_id, err))
         return false;
     path = image_path(block, image_id);
     if (unlink(path) != 0 && errno != ENOENT)
@@ -575,7 +478,7 @@ block_dir_disk_exists(Block *block, const char *server_id, bool *exists, GError 
 {
     g_autofree char *path = NULL;
 
-    if (!id_check(server_id, err))
+    if (!block_id_check(server_id, err))
         return false;
     path = server_path(block, server_id, "disk");
     return path_exists(path, exists, err);
@@ -590,7 +493,7 @@ block_dir_disk_create(Block *block, const char *server_id, const char *image_id,
     int64_t virtual_size = 0;
     bool exists;
 
-    if (!id_check(image_id, err) || !block_dir_disk_exists(block, server_id, &exists, err))
+    if (!block_id_check(image_id, err) || !block_dir_disk_exists(block, server_id, &exists, err))
         return false;
     if (exists)
         return true;
@@ -612,7 +515,7 @@ block_dir_disk_delete(Block *block, const char *server_id, GError **err)
     struct dirent *entry;
     int failed = 0;
 
-    if (!id_check(server_id, err))
+    if (!block_id_check(server_id, err))
         return false;
     directory = server_path(block, server_id, "");
     dir = opendir(directory);
@@ -631,7 +534,7 @@ block_dir_disk_delete(Block *block, const char *server_id, GError **err)
 static bool
 block_dir_disk_source(Block *block, const char *server_id, char **path, char **format, GError **err)
 {
-    if (!id_check(server_id, err))
+    if (!block_id_check(server_id, err))
         return false;
     *path = server_path(block, server_id, "disk");
     *format = g_strdup("qcow2");
@@ -648,7 +551,7 @@ block_dir_config_drive_store(Block *block, const char *server_id, const void *is
     g_autofree char *directory = NULL;
     g_autofree char *path = NULL;
 
-    if (!id_check(server_id, err))
+    if (!block_id_check(server_id, err))
         return false;
     directory = server_path(block, server_id, "");
     path = server_path(block, server_id, "config.iso");
@@ -660,7 +563,7 @@ block_dir_config_drive_store(Block *block, const char *server_id, const void *is
 static bool
 block_dir_config_drive_source(Block *block, const char *server_id, char **path, GError **err)
 {
-    if (!id_check(server_id, err))
+    if (!block_id_check(server_id, err))
         return false;
     *path = server_path(block, server_id, "config.iso");
     return true;
@@ -686,6 +589,20 @@ block_dir_disks(Block *block, GError **err)
     return ids;
 }
 
+static bool
+block_dir_access(Block *block, RbdAccess **access, GError **err)
+{
+    *access = NULL;
+    return true;
+}
+
+static bool
+block_dir_secret(Block *block, BlockSecret *secret, GError **err)
+{
+    *secret = (BlockSecret){0};
+    return true;
+}
+
 static char *
 block_dir_nonce_directory(Block *block)
 {
@@ -707,6 +624,7 @@ block_dir_console_path(Block *block, const char *server_id)
     .disk_exists = block_dir_disk_exists, .disk_delete = block_dir_disk_delete,               \
     .disk_source = block_dir_disk_source, .config_drive_store = block_dir_config_drive_store, \
     .config_drive_source = block_dir_config_drive_source, .disks = block_dir_disks,           \
+    .access = block_dir_access, .secret = block_dir_secret,                                   \
     .nonce_directory = block_dir_nonce_directory, .console_path = block_dir_console_path
 
 const BlockOps block_dir_ops = {.name = "dir", .open = block_dir_open, BLOCK_DIR_CALLS};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* block-priv.h: shared between the drivers that keep their things in a directory */
+/* block-priv.h: shared between the drivers */
 #pragma once
 
 #include "block/block.h"
@@ -17,9 +17,30 @@ const char *block_sniff_format(const uint8_t *data, size_t size);
 bool block_qcow2_check(const uint8_t *data, size_t size, int64_t file_size, int64_t max_virtual,
                        int64_t *virtual_size, GError **err);
 
-/* ---- block-dir.c -------------------------------------------------------------------------------
+/* ---- block-intake.c: the bytes of an upload ----------------------------------------------------
  */
 
-/* durable: fsync everything, ask qemu-img for a second opinion on images and let it make disks; the
- * fake does neither. */
-Block *block_dir_open_as(const char *path, bool durable, GError **err);
+bool block_id_check(const char *id, GError **err);
+
+typedef struct BlockIntake {
+    char *claimed; /* NULL: nothing was said */
+    int64_t size, most;
+    GChecksum *md5, *sha512;
+    GByteArray *head; /* the first BLOCK_SNIFF_BYTES */
+} BlockIntake;
+bool block_intake_begin(BlockIntake *intake, const char *claimed, int64_t most, GError **err);
+/* May size more bytes come? Asked before they are written; add counts them afterwards. */
+bool block_intake_fits(const BlockIntake *intake, size_t size, GError **err);
+void block_intake_add(BlockIntake *intake, const void *data, size_t size);
+/* All bytes are in: are they an image that we take, and what they were said to be? *format is
+ * "raw" or "qcow2". */
+bool block_intake_judge(const BlockIntake *intake, int64_t max_virtual, const char **format,
+                        int64_t *virtual_size, GError **err);
+void block_intake_info(const BlockIntake *intake, const char *format, int64_t virtual_size,
+                       BlockImageInfo *info);
+void block_intake_clear(BlockIntake *intake);
+/* Does QEMU's own reading of a qcow2 agree with ours? name: the last arguments of qemu-img, ended
+ * by NULL; memory: address space it may use. ERR_INVALID if not. Only after block_intake_judge:
+ * before that the header may name other files. */
+bool
+block_qemu_img_agrees(const char *const name[], int64_t memory, int64_t virtual_size, GError **err);

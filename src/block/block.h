@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* block.h: the storage seam: images, server disks, config drives. Drivers: block-dir.c (a directory
- * at the same path on the controller and on every node); the fake keeps names only.
+/* block.h: the storage seam: images, server disks, config drives. Drivers: block-rbd.c (pools of a
+ * Ceph cluster), block-dir.c (a directory at the same path on the controller and on every node);
+ * the fake keeps names only.
  *
  * All calls block on storage; all are safe from any thread. Ids are validated uuids: no path is
  * ever built from other text. */
@@ -23,9 +24,32 @@ typedef struct BlockCapacity {
     int64_t total, free_bytes;
 } BlockCapacity;
 
+/* What an operator configures. A driver looks at its own part only. */
+typedef struct BlockSettings {
+    const char *path;         /* dir: the directory; fake: one for its name files, so that it
+                                 outlives a killed process */
+    const char *conf;         /* rbd: the cluster's configuration file */
+    const char *user;         /* rbd: the cephx user without "client.", which nodes are, too */
+    const char *images_pool;  /* rbd */
+    const char *servers_pool; /* rbd: server disks and config drives */
+    const char *console_path; /* rbd: directory on each node for console logs */
+} BlockSettings;
+
+/* What a node must know to open a disk: the same secret on all nodes, under the same id. */
+typedef struct BlockSecret {
+    char *uuid;  /* NULL: nothing, the disks are files */
+    char *usage; /* names it for people */
+    void *value;
+    size_t size;
+} BlockSecret;
+void block_secret_clear(BlockSecret *secret); /* overwrites the value */
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(BlockSecret, block_secret_clear)
+
 typedef struct BlockOps {
     const char *name;
-    Block *(*open)(const char *path, GError **err);
+    /* Fails for what is wrong with the settings. A cluster that does not answer is no reason to
+     * fail: each call tries again to connect, and answers ERR_UNREACHABLE until then. */
+    Block *(*open)(const BlockSettings *settings, GError **err);
     void (*close)(Block *block);
     bool (*capacity)(Block *block, BlockCapacity *capacity, GError **err);
 
@@ -63,16 +87,25 @@ typedef struct BlockOps {
     /* Server ids that have a disk: for the orphan sweep. Elements char *. */
     GPtrArray *(*disks)(Block *block, GError **err);
 
+    /* How a hypervisor reaches the sources: by a cluster's monitors as they are now, or, *access
+     * NULL, as files. Caller frees. */
+    bool (*access)(Block *block, RbdAccess **access, GError **err);
+    bool (*secret)(Block *block, BlockSecret *secret, GError **err);
+
     /* For the proof that a node sees this storage: a directory that controller and nodes have in
-     * common, in which a nonce is written on one side and read on the other. Caller frees. */
+     * common, in which a nonce is written on one side and read on the other. Caller frees. NULL: it
+     * is no file system; then a nonce is stored as a disk whose first bytes it is, and removed
+     * again (what could not be removed is swept at the next open). */
     char *(*nonce_directory)(Block *block);
+    bool (*nonce_store)(Block *block, const char *nonce, char **source, GError **err);
+    void (*nonce_remove)(Block *block, const char *source);
     /* Where servers' console logs live on the node. Caller frees. */
     char *(*console_path)(Block *block, const char *server_id);
 } BlockOps;
 
 extern const BlockOps block_dir_ops;
-extern const BlockOps
-    block_fake_ops; /* path: a directory for its name files, so that it outlives a killed process */
+extern const BlockOps block_rbd_ops;
+extern const BlockOps block_fake_ops;
 
 typedef struct Storage { /* a driver and its instance travel together; every call passes fault
                             points block.NAME.before/after */
@@ -92,6 +125,8 @@ bool storage_config_drive_store(const Storage *storage, const char *server_id, c
                                 size_t size, GError **err);
 bool storage_config_drive_source(const Storage *storage, const char *server_id, char **path,
                                  GError **err);
+bool storage_access(const Storage *storage, RbdAccess **access, GError **err);
+bool storage_secret(const Storage *storage, BlockSecret *secret, GError **err);
 char *storage_console_path(const Storage *storage, const char *server_id);
 /* Tells whether the calling thread is inside a store transaction; set once at start (NULL: never).
  */

@@ -8,6 +8,7 @@
 #include "block/block.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 static _Atomic(StorageInsideFn) inside_transaction;
 
@@ -85,6 +86,30 @@ storage_config_drive_source(const Storage *storage, const char *server_id, char 
                             GError **err)
 {
     STORAGE_CALL("config-drive-source", config_drive_source(storage->block, server_id, path, err));
+}
+
+/* Reads only, so no fault points: a crash before or after is the same. */
+bool
+storage_access(const Storage *storage, RbdAccess **access, GError **err)
+{
+    return call_permitted("access", err) && storage->ops->access(storage->block, access, err);
+}
+
+bool
+storage_secret(const Storage *storage, BlockSecret *secret, GError **err)
+{
+    return call_permitted("secret", err) && storage->ops->secret(storage->block, secret, err);
+}
+
+void
+block_secret_clear(BlockSecret *secret)
+{
+    if (secret->value)
+        explicit_bzero(secret->value, secret->size);
+    g_free(secret->value);
+    g_free(secret->uuid);
+    g_free(secret->usage);
+    *secret = (BlockSecret){0};
 }
 
 char *

@@ -114,7 +114,7 @@ open_storage(Daemon *daemon, GError **err)
         return err_set(err, ERR_INVALID, "[storage] driver = %s is not known; known is: %s",
                        config->storage_driver, block_dir_ops.name);
     daemon->storage.ops = &block_dir_ops;
-    daemon->storage.block = block_dir_ops.open(config->storage_path, err);
+    daemon->storage.block = block_dir_ops.open(&(BlockSettings){.path = config->storage_path}, err);
     storage_set_transaction_check(store_inside_transaction);
     return daemon->storage.block != NULL;
 }

@@ -181,8 +181,14 @@ leave(HttpRequest *request)
 static ssize_t
 fd_read(void *cls, uint64_t offset, char *buffer, size_t size)
 {
-    ssize_t n = pread(GPOINTER_TO_INT(cls), buffer, size, (off_t)offset);
+    int fd = GPOINTER_TO_INT(cls);
+    ssize_t n = pread(fd, buffer, size, (off_t)offset);
 
+    /* A stream has no offsets; it is asked for in order. */
+    if (n < 0 && errno == ESPIPE)
+        do
+            n = read(fd, buffer, size);
+        while (n < 0 && errno == EINTR);
     /* A file that has become shorter cannot be mended: break off, so that the client sees it. */
     return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
 }

@@ -573,6 +573,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LibvirtSettings, libvirt_settings_free)
 bool libvirt_settings_parse(const char *text, LibvirtSettings *settings, GPtrArray *notices,
                             GError **err);
 
+/* ---- disks on a Ceph cluster
+ * --------------------------------------------------------------------- What a hypervisor must be
+ * told to open an image, beside its name. */
+typedef struct RbdAccess {
+    char **monitors;   /* "192.0.2.1:3300", "[2001:db8::1]:3300"; ended by NULL */
+    char *user;        /* cephx, without "client." */
+    char *secret_uuid; /* of the secret that holds its key on the node */
+} RbdAccess;
+RbdAccess *rbd_access_copy(const RbdAccess *access); /* NULL: NULL */
+void rbd_access_free(RbdAccess *access);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(RbdAccess, rbd_access_free)
+
 /* ---- configuration files ----------------------------------------------------------------------
  * Walk a file's "key = value" lines in order, with the grammar of nova.conf (config-scan.c). fn
  * stops the walk by returning false with *err set. ERR_INVALID names the line that is none. */

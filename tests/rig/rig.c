@@ -60,7 +60,7 @@ static void
 make_fake_image(const char *storage)
 {
     g_autoptr(GError) error = NULL;
-    Block *block = block_fake_ops.open(storage, &error);
+    Block *block = block_fake_ops.open(&(BlockSettings){.path = storage}, &error);
     BlockImageInfo info = {0};
     BlockUpload *upload;
 
@@ -139,7 +139,7 @@ rig_start(const char *dir, HostDriver *world, int n_hosts)
     rig->store = store_open(db, &error);
     must(rig->store, error, "store");
     rig->storage.ops = &block_fake_ops;
-    rig->storage.block = block_fake_ops.open(storage, &error);
+    rig->storage.block = block_fake_ops.open(&(BlockSettings){.path = storage}, &error);
     must(rig->storage.block, error, "storage");
     storage_set_transaction_check(store_inside_transaction);
     rig->libvirt = libvirt_settings_new();

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* test-block.c: one contract for both storage drivers, hostile images, and the config drive */
+/* test-block.c: one contract for all storage drivers, hostile images, and the config drive
+ *
+ * The driver for Ceph needs a cluster: GODWIT_TEST_CEPH_CONF names its configuration file, the user
+ * is client.godwit, the pools are "images" and "instances". Only what has the ids below is touched
+ * there, and removed again. */
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -8,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "block/block-priv.h"
+#include "block/block-rbd-priv.h"
 
 #define IMAGE  "0c5b1f2e-4a60-4f0e-8f0f-3b7d1d9f6a01"
 #define OTHER  "0c5b1f2e-4a60-4f0e-8f0f-3b7d1d9f6a02"
@@ -17,6 +21,7 @@
 #define GIB    (INT64_C(1024) * MIB)
 
 static bool have_qemu_img;
+static const char *ceph_conf; /* NULL: no cluster to test on */
 
 static void
 remove_tree(const char *path)
@@ -32,14 +37,27 @@ typedef struct Fixture {
     Block *block;
 } Fixture;
 
+static BlockSettings
+fixture_settings(const Fixture *fixture)
+{
+    return (BlockSettings){.path = fixture->path,
+                           .conf = ceph_conf,
+                           .user = "godwit",
+                           .images_pool = "images",
+                           .servers_pool = "instances",
+                           .console_path = "/var/log/libvirt/godwit"};
+}
+
 static void
 fixture_set_up(Fixture *fixture, const void *ops)
 {
     g_autoptr(GError) error = NULL;
+    BlockSettings settings;
 
     fixture->ops = ops;
     fixture->path = g_dir_make_tmp("godwit-block-XXXXXX", NULL);
-    fixture->block = fixture->ops->open(fixture->path, &error);
+    settings = fixture_settings(fixture);
+    fixture->block = fixture->ops->open(&settings, &error);
     g_assert_no_error(error);
     g_assert_nonnull(fixture->block);
 }
@@ -47,9 +65,18 @@ fixture_set_up(Fixture *fixture, const void *ops)
 static void
 fixture_tear_down(Fixture *fixture, const void *ops)
 {
+    fixture->ops->disk_delete(fixture->block, SERVER, NULL);
+    fixture->ops->image_delete(fixture->block, IMAGE, NULL);
+    fixture->ops->image_delete(fixture->block, OTHER, NULL);
     fixture->ops->close(fixture->block);
     remove_tree(fixture->path);
     g_free(fixture->path);
+}
+
+static bool
+is_rbd(const Fixture *fixture)
+{
+    return fixture->ops == &block_rbd_ops;
 }
 
 /* The fake never runs QEMU's tools; the directory driver needs them for qcow2. */
@@ -107,6 +134,24 @@ files_under(Fixture *fixture, const char *name)
     return count;
 }
 
+/* Uploads that are not images (yet). */
+static unsigned
+unfinished(Fixture *fixture)
+{
+    g_autoptr(GPtrArray) names = NULL;
+    unsigned count = 0;
+
+    if (!is_rbd(fixture))
+        return files_under(fixture, "tmp");
+    names = rbd_image_names(fixture->block, RBD_POOL_IMAGES, NULL);
+    for (guint i = 0; i < names->len; i++) {
+        const char *name = g_ptr_array_index(names, i);
+
+        count += g_str_has_prefix(name, IMAGE ".") || g_str_has_prefix(name, OTHER ".");
+    }
+    return count;
+}
+
 static void
 assert_exists(Fixture *fixture, bool (*call)(Block *, const char *, bool *, GError **),
               const char *id, bool wanted)
@@ -117,6 +162,21 @@ assert_exists(Fixture *fixture, bool (*call)(Block *, const char *, bool *, GErr
     g_assert_true(call(fixture->block, id, &exists, &error));
     g_assert_no_error(error);
     g_assert_cmpint(exists, ==, wanted);
+}
+
+/* A stream may come in pieces. */
+static ssize_t
+recv_all(int fd, void *buffer, size_t size)
+{
+    size_t at = 0;
+
+    for (;;) {
+        ssize_t n = read(fd, (char *)buffer + at, size - at);
+
+        if (n <= 0)
+            return n < 0 ? n : (ssize_t)at;
+        at += (size_t)n;
+    }
 }
 
 static void
@@ -142,7 +202,7 @@ test_upload(Fixture *fixture, const void *ops)
 
     fd = fixture->ops->image_open(fixture->block, IMAGE, &error);
     g_assert_no_error(error);
-    g_assert_cmpint(read(fd, back, sizeof back), ==, 43);
+    g_assert_cmpint(recv_all(fd, back, sizeof back), ==, 43);
     g_assert_cmpstr(back, ==, text);
     close(fd);
 
@@ -153,13 +213,13 @@ test_upload(Fixture *fixture, const void *ops)
 
     second = fixture->ops->upload_begin(fixture->block, OTHER, "raw", 100, &error);
     g_assert_true(fixture->ops->upload_write(second, text, 40, &error));
-    g_assert_cmpuint(files_under(fixture, "tmp"), ==, 1);
+    g_assert_cmpuint(unfinished(fixture), ==, 1);
     assert_exists(fixture, fixture->ops->image_exists, OTHER, false);
     g_assert_false(fixture->ops->upload_write(second, back, 61, &error));
     g_assert_true(err_is(error, ERR_INVALID));
     g_clear_error(&error);
     fixture->ops->upload_abort(second);
-    g_assert_cmpuint(files_under(fixture, "tmp"), ==, 0);
+    g_assert_cmpuint(unfinished(fixture), ==, 0);
 
     g_assert_true(fixture->ops->image_delete(fixture->block, IMAGE, &error));
     g_assert_true(fixture->ops->image_delete(fixture->block, IMAGE, &error));
@@ -203,7 +263,7 @@ assert_refused(Fixture *fixture, const char *claimed, const void *data, size_t s
     g_assert_true(err_is(error, ERR_INVALID));
     if (!strstr(error->message, part))
         g_error("'%s' does not say '%s'", error->message, part);
-    g_assert_cmpuint(files_under(fixture, "tmp"), ==, 0);
+    g_assert_cmpuint(unfinished(fixture), ==, 0);
     assert_exists(fixture, fixture->ops->image_exists, IMAGE, false);
 }
 
@@ -245,6 +305,20 @@ qcow2_made(Fixture *fixture, size_t *size, const char *option, const char *value
     return data;
 }
 
+/* What comes back is what was sent, whatever the driver made of it. */
+static void
+assert_downloads(Fixture *fixture, const char *data, size_t size)
+{
+    g_autofree char *back = g_malloc(size + 1);
+    g_autoptr(GError) error = NULL;
+    int fd = fixture->ops->image_open(fixture->block, IMAGE, &error);
+
+    g_assert_no_error(error);
+    g_assert_cmpint(recv_all(fd, back, size + 1), ==, (gssize)size);
+    g_assert_cmpint(memcmp(back, data, size), ==, 0);
+    close(fd);
+}
+
 static void
 test_qcow2(Fixture *fixture, const void *ops)
 {
@@ -266,7 +340,9 @@ test_qcow2(Fixture *fixture, const void *ops)
         g_assert_no_error(error);
         g_assert_cmpstr(info.format, ==, "qcow2");
         g_assert_cmpint(info.virtual_size, ==, 3 * GIB);
+        g_assert_cmpint(info.size, ==, (int64_t)size);
         block_image_info_clear(&info);
+        assert_downloads(fixture, data, size);
         g_assert_true(fixture->ops->image_delete(fixture->block, IMAGE, NULL));
     }
 }
@@ -330,6 +406,17 @@ test_qcow2_attacks(Fixture *fixture, const void *ops)
     }
 }
 
+/* A cluster may have disks that are not ours. */
+static unsigned
+count_of(GPtrArray *ids, const char *id)
+{
+    unsigned count = 0;
+
+    for (guint i = 0; i < ids->len; i++)
+        count += strcmp(g_ptr_array_index(ids, i), id) == 0;
+    return count;
+}
+
 static void
 test_disk(Fixture *fixture, const void *ops)
 {
@@ -353,29 +440,40 @@ test_disk(Fixture *fixture, const void *ops)
     g_assert_no_error(error);
     assert_exists(fixture, fixture->ops->disk_exists, SERVER, true);
     g_assert_true(fixture->ops->disk_source(fixture->block, SERVER, &path, &format, &error));
-    g_assert_cmpstr(format, ==, "qcow2");
-    g_assert_cmpint(stat(path, &before), ==, 0);
-    g_assert_cmpint(before.st_mode & 0777, ==, 0660);
+    if (is_rbd(fixture)) {
+        g_assert_cmpstr(format, ==, "raw");
+        g_assert_cmpstr(path, ==, "instances/" SERVER "_disk");
+    } else {
+        g_assert_cmpstr(format, ==, "qcow2");
+        g_assert_cmpint(stat(path, &before), ==, 0);
+        g_assert_cmpint(before.st_mode & 0777, ==, 0660);
+    }
 
     g_assert_true(fixture->ops->disk_create(fixture->block, SERVER, IMAGE, 9 * MIB, &error));
-    g_assert_cmpint(stat(path, &after), ==, 0);
-    g_assert_cmpint(after.st_ino, ==, before.st_ino);
+    if (!is_rbd(fixture)) {
+        g_assert_cmpint(stat(path, &after), ==, 0);
+        g_assert_cmpint(after.st_ino, ==, before.st_ino);
+    }
 
     g_assert_true(fixture->ops->config_drive_store(fixture->block, SERVER, "first", 5, &error));
     g_assert_true(fixture->ops->config_drive_store(fixture->block, SERVER, "second", 6, &error));
     g_assert_true(fixture->ops->config_drive_source(fixture->block, SERVER, &drive, &error));
-    g_assert_true(g_file_get_contents(drive, &contents, NULL, NULL));
-    g_assert_cmpstr(contents, ==, "second");
+    if (is_rbd(fixture)) {
+        g_assert_cmpstr(drive, ==, "instances/" SERVER "_disk.config");
+    } else {
+        g_assert_true(g_file_get_contents(drive, &contents, NULL, NULL));
+        g_assert_cmpstr(contents, ==, "second");
+    }
 
     ids = fixture->ops->disks(fixture->block, &error);
-    g_assert_cmpuint(ids->len, ==, 1);
-    g_assert_cmpstr(g_ptr_array_index(ids, 0), ==, SERVER);
+    g_assert_cmpuint(count_of(ids, SERVER), ==, 1);
 
     g_assert_true(fixture->ops->disk_delete(fixture->block, SERVER, &error));
     g_assert_true(fixture->ops->disk_delete(fixture->block, SERVER, &error));
     g_assert_no_error(error);
     assert_exists(fixture, fixture->ops->disk_exists, SERVER, false);
-    g_assert_cmpuint(files_under(fixture, "instances"), ==, 0);
+    if (!is_rbd(fixture))
+        g_assert_cmpuint(files_under(fixture, "instances"), ==, 0);
 }
 
 /* The disk as QEMU's own tool sees it: child of the image, with its format written down. */
@@ -408,9 +506,14 @@ test_paths(Fixture *fixture, const void *ops)
     g_autofree char *console = fixture->ops->console_path(fixture->block, SERVER);
     BlockCapacity capacity = {0};
 
-    g_assert_true(g_file_test(nonce, G_FILE_TEST_IS_DIR));
-    g_assert_true(g_str_has_prefix(console, fixture->path));
-    g_assert_true(g_str_has_suffix(console, "/instances/" SERVER "/console.log"));
+    if (is_rbd(fixture)) {
+        g_assert_null(nonce);
+        g_assert_cmpstr(console, ==, "/var/log/libvirt/godwit/" SERVER ".log");
+    } else {
+        g_assert_true(g_file_test(nonce, G_FILE_TEST_IS_DIR));
+        g_assert_true(g_str_has_prefix(console, fixture->path));
+        g_assert_true(g_str_has_suffix(console, "/instances/" SERVER "/console.log"));
+    }
     g_assert_true(fixture->ops->capacity(fixture->block, &capacity, NULL));
     g_assert_cmpint(capacity.total, >, 0);
     g_assert_cmpint(capacity.free_bytes, <=, capacity.total);
@@ -431,9 +534,9 @@ test_sweep(Fixture *fixture, const void *ops)
     g_assert_no_error(error);
     g_assert_true(g_file_set_contents(left, "half", 4, NULL));
     g_assert_cmpint(g_mkdir(begun, 0755), ==, 0);
-    again = fixture->ops->open(fixture->path, &error);
+    again = fixture->ops->open(&(BlockSettings){.path = fixture->path}, &error);
     g_assert_no_error(error);
-    g_assert_cmpuint(files_under(fixture, "tmp"), ==, 1);
+    g_assert_cmpuint(unfinished(fixture), ==, 1);
     g_assert_false(g_file_test(left, G_FILE_TEST_EXISTS));
     /* a disk that was begun and not finished is listed, for the sweep of orphans */
     ids = fixture->ops->disks(again, &error);
@@ -443,15 +546,201 @@ test_sweep(Fixture *fixture, const void *ops)
     fixture->ops->close(again);
 }
 
+/* ---- what only Ceph has ------------------------------------------------------------------------
+ */
+
+/* An upload that another connection writes is left alone; what nobody has open is removed. */
+static void
+test_rbd_sweep(Fixture *fixture, const void *ops)
+{
+    BlockSettings settings = fixture_settings(fixture);
+    g_autoptr(GError) error = NULL;
+    BlockUpload *running = fixture->ops->upload_begin(fixture->block, OTHER, "raw", MIB, &error);
+    Block *again;
+
+    g_assert_no_error(error);
+    g_assert_true(rbd_image_make(fixture->block, RBD_POOL_IMAGES, IMAGE ".left.part", MIB, NULL));
+    g_assert_true(rbd_image_make(fixture->block, RBD_POOL_IMAGES, IMAGE ".qcow2", MIB, NULL));
+    g_assert_cmpuint(unfinished(fixture), ==, 3);
+    again = fixture->ops->open(&settings, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(unfinished(fixture), ==, 1);
+    g_assert_true(fixture->ops->upload_write(running, "x", 1, &error));
+    fixture->ops->upload_abort(running);
+    g_assert_cmpuint(unfinished(fixture), ==, 0);
+    fixture->ops->close(again);
+}
+
+static void
+assert_reads(Fixture *fixture, const char *name, uint64_t offset, const void *wanted, size_t size)
+{
+    g_autofree char *back = g_malloc(size);
+    g_autoptr(GError) error = NULL;
+    rbd_image_t image = rbd_image_open(fixture->block, RBD_POOL_SERVERS, name, NULL, true, &error);
+
+    g_assert_no_error(error);
+    g_assert_cmpint(rbd_read(image, offset, size, back), ==, (gssize)size);
+    g_assert_cmpint(memcmp(back, wanted, size), ==, 0);
+    rbd_close(image);
+}
+
+/* A disk is a clone with the image's data, larger, and its image cannot go before it. */
+static void
+test_rbd_clone(Fixture *fixture, const void *ops)
+{
+    g_autofree char *data = g_malloc0(9 * MIB);
+    g_autoptr(GError) error = NULL;
+    BlockImageInfo info = {0};
+    rbd_image_t image;
+    uint64_t size, features;
+
+    memset(data + 5 * MIB + 777, 'g', 100000);
+    g_assert_true(upload(fixture, IMAGE, "raw", data, 9 * MIB, &info, &error));
+    block_image_info_clear(&info);
+    g_assert_true(fixture->ops->disk_create(fixture->block, SERVER, IMAGE, 20 * MIB, &error));
+    g_assert_no_error(error);
+    image = rbd_image_open(fixture->block, RBD_POOL_SERVERS, SERVER "_disk", NULL, true, NULL);
+    g_assert_cmpint(rbd_get_size(image, &size), ==, 0);
+    g_assert_cmpuint(size, ==, 20 * MIB);
+    g_assert_cmpint(rbd_get_features(image, &features), ==, 0);
+    g_assert_cmpuint(features & RBD_FEATURES_WANTED, ==, RBD_FEATURES_WANTED);
+    rbd_close(image);
+    assert_reads(fixture, SERVER "_disk", 5 * MIB, data + 5 * MIB, 2 * MIB);
+
+    g_assert_false(fixture->ops->image_delete(fixture->block, IMAGE, &error));
+    g_assert_true(err_is(error, ERR_CONFLICT));
+    g_assert_nonnull(strstr(error->message, SERVER "_disk"));
+    g_clear_error(&error);
+    assert_exists(fixture, fixture->ops->image_exists, IMAGE, true);
+    g_assert_true(fixture->ops->disk_delete(fixture->block, SERVER, &error));
+    g_assert_true(fixture->ops->image_delete(fixture->block, IMAGE, &error));
+    g_assert_no_error(error);
+}
+
+/* The converted data is what the disk shows, not the file's bytes. */
+static void
+test_rbd_converts(Fixture *fixture, const void *ops)
+{
+    g_autofree char *raw = g_build_filename(fixture->path, "raw", NULL);
+    g_autofree char *made = g_build_filename(fixture->path, "made", NULL);
+    const char *const argv[] = {"qemu-img", "convert", "-O", "qcow2", raw, made, NULL};
+    g_autofree char *data = g_malloc0(3 * MIB), *packed = NULL;
+    g_autoptr(GError) error = NULL;
+    BlockImageInfo info = {0};
+    size_t size;
+
+    memset(data + MIB, 'q', 4096);
+    g_assert_true(g_file_set_contents(raw, data, 3 * MIB, NULL));
+    g_assert_true(process_run(argv, clock_monotonic() + 20 * USEC_PER_SEC, NULL, NULL));
+    g_assert_true(g_file_get_contents(made, &packed, &size, NULL));
+    g_assert_true(upload(fixture, IMAGE, "qcow2", packed, size, &info, &error));
+    g_assert_no_error(error);
+    block_image_info_clear(&info);
+    g_assert_true(fixture->ops->disk_create(fixture->block, SERVER, IMAGE, MIB, &error));
+    g_assert_no_error(error);
+    assert_reads(fixture, SERVER "_disk", 0, data, 3 * MIB);
+}
+
+static void
+test_rbd_config_drive(Fixture *fixture, const void *ops)
+{
+    g_autofree char *first = g_malloc(100000), *second = g_malloc0(512);
+    g_autoptr(GError) error = NULL;
+
+    memset(first, 'a', 100000);
+    memset(second, 'b', 10);
+    g_assert_true(fixture->ops->config_drive_store(fixture->block, SERVER, first, 100000, &error));
+    assert_reads(fixture, SERVER "_disk.config", 0, first, 100000);
+    g_assert_true(fixture->ops->config_drive_store(fixture->block, SERVER, second, 512, &error));
+    g_assert_no_error(error);
+    assert_reads(fixture, SERVER "_disk.config", 0, second, 512);
+}
+
+static void
+test_rbd_access(Fixture *fixture, const void *ops)
+{
+    g_autoptr(RbdAccess) access = NULL;
+    g_auto(BlockSecret) secret = {0};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *source = NULL;
+
+    g_assert_true(fixture->ops->access(fixture->block, &access, &error));
+    g_assert_no_error(error);
+    g_assert_nonnull(access->monitors[0]);
+    g_assert_nonnull(strchr(access->monitors[0], ':'));
+    g_assert_cmpstr(access->user, ==, "godwit");
+    g_assert_true(uuid_is_valid(access->secret_uuid));
+    g_assert_true(fixture->ops->secret(fixture->block, &secret, &error));
+    g_assert_no_error(error);
+    g_assert_cmpstr(secret.uuid, ==, access->secret_uuid);
+    g_assert_cmpuint(secret.size, ==, 28); /* type, time, length, and a key of 16 bytes */
+
+    g_assert_true(fixture->ops->nonce_store(fixture->block, "proof", &source, &error));
+    g_assert_no_error(error);
+    g_assert_true(g_str_has_prefix(source, "instances/nonce-"));
+    assert_reads(fixture, source + strlen("instances/"), 0, "proof", 6);
+    fixture->ops->nonce_remove(fixture->block, source);
+}
+
+static void
+assert_settings_refused(const BlockSettings *settings, const char *part)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(block_rbd_ops.open(settings, &error));
+    if (!error || !strstr(error->message, part))
+        g_error("'%s' does not say '%s'", error ? error->message : "success", part);
+    g_assert_true(err_is(error, ERR_INVALID));
+}
+
+static void
+test_rbd_settings(Fixture *fixture, const void *ops)
+{
+    BlockSettings settings = fixture_settings(fixture);
+
+    settings.images_pool = "no-such-pool";
+    assert_settings_refused(&settings, "ceph osd pool create no-such-pool");
+    settings = fixture_settings(fixture);
+    settings.user = "nobody";
+    assert_settings_refused(&settings, "client.nobody");
+    settings = fixture_settings(fixture);
+    settings.conf = "/nonexistent/ceph.conf";
+    assert_settings_refused(&settings, "/nonexistent/ceph.conf");
+}
+
+/* No cluster is needed for these. */
+static void
+test_rbd_names(void)
+{
+    const BlockSettings good = {.conf = "/etc/ceph/ceph.conf",
+                                .user = "godwit",
+                                .images_pool = "images",
+                                .servers_pool = "instances",
+                                .console_path = "/var/log/libvirt/godwit"};
+    BlockSettings settings = good;
+
+    settings.images_pool = "a,file.filename=/etc/shadow";
+    assert_settings_refused(&settings, "images_pool");
+    settings = good;
+    settings.servers_pool = "";
+    assert_settings_refused(&settings, "instances_pool");
+    settings = good;
+    settings.conf = "/etc/a:b";
+    assert_settings_refused(&settings, "conf");
+    settings = good;
+    settings.console_path = "relative";
+    assert_settings_refused(&settings, "console_path");
+}
+
 static void
 test_open_errors(void)
 {
     g_autoptr(GError) error = NULL;
 
-    g_assert_null(block_dir_ops.open("relative/path", &error));
+    g_assert_null(block_dir_ops.open(&(BlockSettings){.path = "relative/path"}, &error));
     g_assert_true(err_is(error, ERR_INVALID));
     g_clear_error(&error);
-    g_assert_null(block_dir_ops.open("/nonexistent/godwit", &error));
+    g_assert_null(block_dir_ops.open(&(BlockSettings){.path = "/nonexistent/godwit"}, &error));
     g_assert_true(err_is(error, ERR_NOT_FOUND));
     g_assert_nonnull(strstr(error->message, "mount"));
 }
@@ -615,41 +904,70 @@ test_config_drive_threads(void)
     }
 }
 
+static void
+skip_without_cluster(void)
+{
+    g_test_skip("no Ceph cluster: GODWIT_TEST_CEPH_CONF is not set");
+}
+
 int
 main(int argc, char **argv)
 {
+    typedef void (*Test)(Fixture *, const void *);
     static const struct {
         const char *name;
-        void (*test)(Fixture *, const void *);
-    } contract[] = {
-        {"upload", test_upload},
-        {"ids", test_ids},
-        {"formats", test_formats},
-        {"qcow2", test_qcow2},
-        {"qcow2-attacks", test_qcow2_attacks},
-        {"disk", test_disk},
-        {"paths", test_paths},
-        {"sweep", test_sweep},
-        {"transaction", test_storage_transaction},
-        {"faults", test_storage_faults},
-    };
-    const BlockOps *const drivers[] = {&block_dir_ops, &block_fake_ops};
+        Test test;
+    } contract[] =
+        {
+            {"upload", test_upload},
+            {"ids", test_ids},
+            {"formats", test_formats},
+            {"qcow2", test_qcow2},
+            {"qcow2-attacks", test_qcow2_attacks},
+            {"disk", test_disk},
+            {"paths", test_paths},
+            {"transaction", test_storage_transaction},
+        },
+      only_files[] =
+          {
+              {"sweep", test_sweep},
+              {"faults", test_storage_faults},
+          },
+      only_rbd[] = {
+          {"sweep", test_rbd_sweep},       {"clone", test_rbd_clone},
+          {"converts", test_rbd_converts}, {"config-drive", test_rbd_config_drive},
+          {"access", test_rbd_access},     {"settings", test_rbd_settings},
+      };
+    const BlockOps *const drivers[] = {&block_dir_ops, &block_fake_ops, &block_rbd_ops};
     g_autofree char *tool = g_find_program_in_path("qemu-img");
 
     have_qemu_img = tool != NULL;
+    ceph_conf = g_getenv("GODWIT_TEST_CEPH_CONF");
     g_test_init(&argc, &argv, NULL);
     for (size_t d = 0; d < G_N_ELEMENTS(drivers); d++) {
-        for (size_t i = 0; i < G_N_ELEMENTS(contract); i++) {
-            g_autofree char *path =
-                g_strdup_printf("/block/%s/%s", drivers[d]->name, contract[i].name);
+        bool rbd = drivers[d] == &block_rbd_ops;
 
-            g_test_add(path, Fixture, drivers[d], fixture_set_up, contract[i].test,
-                       fixture_tear_down);
+        if (rbd && !ceph_conf) {
+            g_test_add_func("/block/rbd", skip_without_cluster);
+            continue;
         }
+#define ADD(list)                                                                                \
+    for (size_t i = 0; i < G_N_ELEMENTS(list); i++) {                                            \
+        g_autofree char *path = g_strdup_printf("/block/%s/%s", drivers[d]->name, list[i].name); \
+        g_test_add(path, Fixture, drivers[d], fixture_set_up, list[i].test, fixture_tear_down);  \
+    }
+        ADD(contract)
+        if (rbd) {
+            ADD(only_rbd)
+        } else {
+            ADD(only_files)
+        }
+#undef ADD
     }
     g_test_add("/block/dir/overlay", Fixture, &block_dir_ops, fixture_set_up, test_overlay,
                fixture_tear_down);
     g_test_add_func("/block/dir/open-errors", test_open_errors);
+    g_test_add_func("/block/rbd/names", test_rbd_names);
     g_test_add_func("/config-drive/contents", test_config_drive);
     g_test_add_func("/config-drive/bounds", test_config_drive_bounds);
     g_test_add_func("/config-drive/threads", test_config_drive_threads);
