@@ -174,6 +174,43 @@ mac_is_valid(const char *text)
     return true;
 }
 
+/* "pool/image", of characters that mean nothing to librbd's parser of names */
+static bool
+rbd_name_is_valid(const char *name)
+{
+    static const char allowed[] = G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "_.-";
+    size_t pool = strspn(name, allowed);
+    size_t image = name[pool] == '/' ? strspn(name + pool + 1, allowed) : 0;
+    return pool > 0 && image > 0 && name[pool + 1 + image] == '\0';
+}
+
+static bool
+rbd_check(const DiskSpec *disk, GError **err)
+{
+    const RbdAccess *rbd = disk->rbd;
+    if (!disk->source || strlen(disk->source) > PATH_MOST || !rbd_name_is_valid(disk->source))
+        return err_set(err, ERR_INVALID, "a disk on Ceph is named POOL/IMAGE, not '%.200s'",
+                       disk->source ? disk->source : "");
+    if (!spec_text("Ceph user", rbd->user, NAME_MOST, err))
+        return false;
+    if (!rbd->secret_uuid || !uuid_is_valid(rbd->secret_uuid))
+        return err_set(err, ERR_INVALID, "disk %s needs the UUID of a secret", disk->source);
+    if (!rbd->monitors || !rbd->monitors[0])
+        return err_set(err, ERR_INVALID, "disk %s needs a monitor", disk->source);
+    return true;
+}
+
+static bool
+disk_check(const DiskSpec *disk, GError **err)
+{
+    if (!(disk->rbd ? rbd_check(disk, err) : spec_path("disk", disk->source, err)) ||
+        (disk->serial && !spec_text("disk serial", disk->serial, NAME_MOST, err)))
+        return false;
+    return (disk->format &&
+            (strcmp(disk->format, "raw") == 0 || strcmp(disk->format, "qcow2") == 0)) ||
+           err_set(err, ERR_INVALID, "the format of disk %s must be raw or qcow2", disk->source);
+}
+
 static bool
 spec_check(const ServerSpec *spec, GError **err)
 {
@@ -197,14 +234,8 @@ spec_check(const ServerSpec *spec, GError **err)
     if (spec->n_disks > 26)
         return err_set(err, ERR_INVALID, "a domain cannot have more than 26 disks");
     for (size_t i = 0; i < spec->n_disks; i++) {
-        const DiskSpec *disk = &spec->disks[i];
-        if (!spec_path("disk", disk->source, err) ||
-            (disk->serial && !spec_text("disk serial", disk->serial, NAME_MOST, err)))
+        if (!disk_check(&spec->disks[i], err))
             return false;
-        if (!disk->format ||
-            (strcmp(disk->format, "raw") != 0 && strcmp(disk->format, "qcow2") != 0))
-            return err_set(err, ERR_INVALID, "the format of disk %s must be raw or qcow2",
-                           disk->source);
     }
     for (size_t i = 0; i < spec->n_nics; i++) {
         const NicSpec *nic = &spec->nics[i];
@@ -237,16 +268,44 @@ add_metadata(xmlNode *domain, const ServerSpec *spec)
     }
 }
 
+/* "192.0.2.1:3300" or "[2001:db8::1]:3300" */
+static void
+add_monitor(xmlNode *source, const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    bool brackets = *address == '[' && colon && colon > address && colon[-1] == ']';
+    g_autofree char *name = colon ? g_strndup(address + (brackets ? 1 : 0),
+                                              (gsize)(colon - address) - (brackets ? 2 : 0))
+                                  : g_strdup(address);
+    xmlNode *host = xml_add_with(source, "host", "name", name, NULL);
+    if (colon)
+        xml_set(host, "port", colon + 1);
+}
+
+static void
+add_rbd_source(xmlNode *node, const DiskSpec *disk)
+{
+    xmlNode *auth = xml_add_with(node, "auth", "username", disk->rbd->user, NULL);
+    xml_add_with(auth, "secret", "type", "ceph", "uuid", disk->rbd->secret_uuid, NULL);
+    xmlNode *source = xml_add_with(node, "source", "protocol", "rbd", "name", disk->source, NULL);
+    for (size_t i = 0; disk->rbd->monitors[i]; i++)
+        add_monitor(source, disk->rbd->monitors[i]);
+}
+
 static void
 add_disk(xmlNode *devices, const DiskSpec *disk, size_t index)
 {
-    xmlNode *node = xml_add_with(devices, "disk", "type", "file", "device", "disk", NULL);
+    xmlNode *node = xml_add_with(devices, "disk", "type", disk->rbd ? "network" : "file", "device",
+                                 "disk", NULL);
     /* no host cache: what the guest was told is on the storage when another node opens it */
     xmlNode *driver =
         xml_add_with(node, "driver", "name", "qemu", "type", disk->format, "cache", "none", NULL);
     if (!disk->read_only)
         xml_set(driver, "discard", "unmap");
-    xml_add_with(node, "source", "file", disk->source, NULL);
+    if (disk->rbd)
+        add_rbd_source(node, disk);
+    else
+        xml_add_with(node, "source", "file", disk->source, NULL);
     const char target[] = {'v', 'd', (char)('a' + index), '\0'};
     xml_add_with(node, "target", "dev", target, "bus", "virtio", NULL);
     if (disk->read_only)
@@ -328,6 +387,50 @@ domain_xml_build(const ServerSpec *spec, GError **err)
     xml_add(domain, "on_crash", "destroy");
     add_devices(domain, spec);
     return xml_dump(domain);
+}
+
+char *
+probe_xml_build(const char *uuid, const char *virt_type, const DiskSpec *disk, GError **err)
+{
+    g_autofree char *name = g_strconcat(PROBE_PREFIX, uuid, NULL);
+    const ServerSpec spec = {.uuid = (char *)uuid,
+                             .domain_name = name,
+                             .virt_type = (char *)virt_type,
+                             .machine = (char *)"pc",
+                             .vcpus = 1,
+                             .ram_mb = 32,
+                             .disks = (DiskSpec *)disk,
+                             .n_disks = 1};
+    if (!spec_check(&spec, err))
+        return NULL;
+    g_autoptr(xmlDoc) doc = xml_new("domain");
+    xmlNode *domain = xmlDocGetRootElement(doc);
+    xml_set(domain, "type", virt_type);
+    xml_add(domain, "uuid", uuid);
+    xml_add(domain, "name", name);
+    xml_add_number(domain, "memory", spec.ram_mb, "MiB");
+    xml_add_number(domain, "vcpu", spec.vcpus, NULL);
+    xml_set(xml_add(xml_add(domain, "os", NULL), "type", "hvm"), "machine", spec.machine);
+    xmlNode *devices = xml_add(domain, "devices", NULL);
+    add_disk(devices, disk, 0);
+    xml_add_with(devices, "controller", "type", "usb", "model", "none", NULL);
+    xml_add_with(devices, "memballoon", "model", "none", NULL);
+    return xml_dump(domain);
+}
+
+/* On the node's own disk, readable for root alone: a libvirt that is restarted, or whose secret
+ * daemon ends by itself when it is idle, must still have it for a guest that is coming in. */
+char *
+secret_xml_build(const char *uuid, const char *usage)
+{
+    g_autoptr(xmlDoc) doc = xml_new("secret");
+    xmlNode *secret = xmlDocGetRootElement(doc);
+    xml_set(secret, "ephemeral", "no");
+    xml_set(secret, "private", "yes");
+    xml_add(secret, "uuid", uuid);
+    xmlNode *use = xml_add_with(secret, "usage", "type", "ceph", NULL);
+    xml_add(use, "name", usage);
+    return xml_dump(secret);
 }
 
 /* ---- reader ----------------------------------------------------------------------------- */

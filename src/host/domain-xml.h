@@ -41,6 +41,11 @@ void domain_xml_free(DomainXml *domain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainXml, domain_xml_free)
 DomainXml *domain_xml_read(const char *text, GError **err);
 
+/* A guest that has disk and nothing else, never meant to run; it does not carry Godwit's metadata.
+ */
+char *probe_xml_build(const char *uuid, const char *virt_type, const DiskSpec *disk, GError **err);
+char *secret_xml_build(const char *uuid, const char *usage); /* for a key of Ceph */
+
 /* ---- CPUs ------------------------------------------------------------------------------- */
 typedef struct CpuXml {
     char *mode;           /* NULL: none given */

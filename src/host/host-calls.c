@@ -13,13 +13,15 @@ typedef struct Call {
     atomic_uint refs;
     /* arguments */
     char *text; /* uuid, path or CPU */
-    char *virt_type, *machine;
+    char *virt_type, *machine, *usage;
     ServerSpec *spec;
     LibvirtSettings *settings;
     char **host_names, **hypervisor_cpus;
     size_t n;
     int64_t number, most;
     bool flag;
+    bool confidential; /* contents are overwritten before they are freed */
+    DiskSpec disk;
     /* results, and of file_write the contents */
     HostFacts *facts;
     GPtrArray *domains;
@@ -70,6 +72,7 @@ call_unref(void *opaque)
     g_free(call->text);
     g_free(call->virt_type);
     g_free(call->machine);
+    g_free(call->usage);
     server_spec_free(call->spec);
     if (call->settings != NULL) {
         g_free(call->settings->virt_type);
@@ -85,6 +88,9 @@ call_unref(void *opaque)
     domain_info_free(call->info);
     g_free(call->first);
     g_free(call->second);
+    if (call->contents != NULL && call->confidential)
+        explicit_bzero(call->contents->str, call->contents->len);
+    disk_spec_clear(&call->disk);
     if (call->contents != NULL)
         g_string_free(call->contents, TRUE);
     g_free(call);
@@ -298,6 +304,26 @@ host_domain_cpu(Hosts *hosts, const char *host, const char *uuid, int64_t deadli
     return g_steal_pointer(&call->first);
 }
 
+static bool
+run_secret_define(const HostOps *ops, HostConn *conn, void *opaque, GError **err)
+{
+    Call *call = opaque;
+    return ops->secret_define(conn, call->text, call->usage, call->contents->str,
+                              call->contents->len, err);
+}
+
+bool
+host_secret_define(Hosts *hosts, const char *host, const char *uuid, const char *usage,
+                   const void *value, size_t size, int64_t deadline_us, GError **err)
+{
+    g_autoptr(CallRef) call = call_new(uuid);
+    call->usage = g_strdup(usage);
+    call->confidential = true;
+    call->contents = g_string_new_len(value, (gssize)size);
+    return call_run(hosts, host, HOST_CONTROL, "secret-define", run_secret_define, call,
+                    deadline_us, err);
+}
+
 /* ---- work lane --------------------------------------------------------------------------------
  */
 
@@ -436,6 +462,36 @@ host_file_delete(Hosts *hosts, const char *host, const char *path, int64_t deadl
 {
     return call_simple(hosts, host, HOST_WORK, "file-delete", run_file_delete, path, 0, deadline_us,
                        err);
+}
+
+CALL_UUID(directory_make)
+
+bool
+host_directory_make(Hosts *hosts, const char *host, const char *path, int64_t deadline_us,
+                    GError **err)
+{
+    return call_simple(hosts, host, HOST_WORK, "directory-make", run_directory_make, path, 0,
+                       deadline_us, err);
+}
+
+static bool
+run_disk_probe(const HostOps *ops, HostConn *conn, void *opaque, GError **err)
+{
+    Call *call = opaque;
+    return ops->disk_probe(conn, call->text, call->virt_type, &call->disk, &call->total, err);
+}
+
+bool
+host_disk_probe(Hosts *hosts, const char *host, const char *uuid, const DiskSpec *disk,
+                int64_t *capacity, int64_t deadline_us, GError **err)
+{
+    g_autoptr(CallRef) call = call_new(uuid);
+    call->virt_type = g_strdup(hosts_virt_type(hosts));
+    disk_spec_copy(&call->disk, disk);
+    if (!call_run(hosts, host, HOST_WORK, "disk-probe", run_disk_probe, call, deadline_us, err))
+        return false;
+    *capacity = call->total;
+    return true;
 }
 
 static bool

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -836,6 +837,43 @@ fake_file_system(HostConn *conn, const char *path, int64_t *total, int64_t *free
     return true;
 }
 
+static bool
+fake_directory_make(HostConn *conn, const char *path, GError **err)
+{
+    if (!files_enter(conn, err))
+        return false;
+    return mkdir(path, 0711) == 0 || errno == EEXIST || fail_errno(err, "make", path);
+}
+
+/* ---- network disks: the fake's disks are files -------------------------------------------------
+ */
+
+static bool
+fake_secret_define(HostConn *conn, const char *uuid, const char *usage, const void *value,
+                   size_t size, GError **err)
+{
+    if (!uuid_is_valid(uuid) || !text_is_clean(usage, 255, false) || size == 0 || size > 4096)
+        return err_set(err, ERR_INVALID,
+                       "a secret needs a UUID, a name and a value of at most 4096 bytes");
+    return files_enter(conn, err);
+}
+
+static bool
+fake_disk_probe(HostConn *conn, const char *uuid, const char *virt_type, const DiskSpec *disk,
+                int64_t *capacity, GError **err)
+{
+    struct stat found;
+    if (!files_enter(conn, err))
+        return false;
+    if (disk->rbd)
+        return err_set(err, ERR_UNSUPPORTED, "the fake has no Ceph");
+    if (stat(disk->source, &found) != 0)
+        return err_set(err, ERR_BACKEND, "cannot open disk %s: %s", disk->source,
+                       errno_text(errno));
+    *capacity = found.st_size;
+    return true;
+}
+
 const HostOps host_fake_ops = {
     .name = "fake",
     .open = fake_open,
@@ -862,5 +900,8 @@ const HostOps host_fake_ops = {
     .file_read = fake_file_read,
     .file_write = fake_file_write,
     .file_delete = fake_file_delete,
+    .secret_define = fake_secret_define,
+    .disk_probe = fake_disk_probe,
+    .directory_make = fake_directory_make,
     .file_system = fake_file_system,
 };

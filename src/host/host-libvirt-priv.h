@@ -63,6 +63,12 @@ bool libvirt_domain_destroy(HostConn *conn, const char *uuid, GError **err);
 bool libvirt_domain_undefine(HostConn *conn, const char *uuid, GError **err);
 char *libvirt_domain_cpu(HostConn *conn, const char *uuid, GError **err);
 
+/* ---- network disks (libvirt-disk.c) ---- */
+bool libvirt_secret_define(HostConn *conn, const char *uuid, const char *usage, const void *value,
+                           size_t size, GError **err);
+bool libvirt_disk_probe(HostConn *conn, const char *uuid, const char *virt_type,
+                        const DiskSpec *disk, int64_t *capacity, GError **err);
+
 /* ---- moves (libvirt-migrate.c) ---- */
 typedef enum LibvirtJob {
     LIBVIRT_JOB_NONE,
@@ -95,5 +101,6 @@ bool libvirt_file_read(HostConn *conn, const char *path, int64_t offset, int64_t
 bool libvirt_file_write(HostConn *conn, const char *path, const char *contents, size_t size,
                         GError **err);
 bool libvirt_file_delete(HostConn *conn, const char *path, GError **err);
+bool libvirt_directory_make(HostConn *conn, const char *path, GError **err);
 bool libvirt_file_system(HostConn *conn, const char *path, int64_t *total, int64_t *free_bytes,
                          GError **err);

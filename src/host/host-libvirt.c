@@ -358,5 +358,8 @@ const HostOps host_libvirt_ops = {
     .file_read = libvirt_file_read,
     .file_write = libvirt_file_write,
     .file_delete = libvirt_file_delete,
+    .secret_define = libvirt_secret_define,
+    .disk_probe = libvirt_disk_probe,
+    .directory_make = libvirt_directory_make,
     .file_system = libvirt_file_system,
 };

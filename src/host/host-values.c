@@ -34,6 +34,26 @@ const char *const domain_change_names[] = {
     [DOMAIN_REBOOTED + 1] = NULL,
 };
 
+void
+disk_spec_copy(DiskSpec *to, const DiskSpec *from)
+{
+    *to = (DiskSpec){.source = g_strdup(from->source),
+                     .format = g_strdup(from->format),
+                     .serial = g_strdup(from->serial),
+                     .read_only = from->read_only,
+                     .rbd = rbd_access_copy(from->rbd)};
+}
+
+void
+disk_spec_clear(DiskSpec *disk)
+{
+    g_free(disk->source);
+    g_free(disk->format);
+    g_free(disk->serial);
+    rbd_access_free(disk->rbd);
+    *disk = (DiskSpec){0};
+}
+
 ServerSpec *
 server_spec_copy(const ServerSpec *spec)
 {
@@ -47,12 +67,8 @@ server_spec_copy(const ServerSpec *spec)
     copy->cpu_xml = g_strdup(spec->cpu_xml);
     copy->console_path = g_strdup(spec->console_path);
     copy->disks = g_new0(DiskSpec, spec->n_disks);
-    for (size_t i = 0; i < spec->n_disks; i++) {
-        copy->disks[i].source = g_strdup(spec->disks[i].source);
-        copy->disks[i].format = g_strdup(spec->disks[i].format);
-        copy->disks[i].serial = g_strdup(spec->disks[i].serial);
-        copy->disks[i].read_only = spec->disks[i].read_only;
-    }
+    for (size_t i = 0; i < spec->n_disks; i++)
+        disk_spec_copy(&copy->disks[i], &spec->disks[i]);
     copy->nics = g_new0(NicSpec, spec->n_nics);
     for (size_t i = 0; i < spec->n_nics; i++) {
         copy->nics[i].mac_address = g_strdup(spec->nics[i].mac_address);
@@ -68,11 +84,8 @@ server_spec_free(ServerSpec *spec)
 {
     if (spec == NULL)
         return;
-    for (size_t i = 0; i < spec->n_disks; i++) {
-        g_free(spec->disks[i].source);
-        g_free(spec->disks[i].format);
-        g_free(spec->disks[i].serial);
-    }
+    for (size_t i = 0; i < spec->n_disks; i++)
+        disk_spec_clear(&spec->disks[i]);
     for (size_t i = 0; i < spec->n_nics; i++) {
         g_free(spec->nics[i].mac_address);
         g_free(spec->nics[i].bridge);

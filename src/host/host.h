@@ -13,11 +13,15 @@
 /* ---- what a domain is made of -----------------------------------------------------------------
  */
 typedef struct DiskSpec {
-    char *source;   /* absolute path of a file */
+    char *source;   /* absolute path of a file, or POOL/IMAGE */
     char *format;   /* "raw" or "qcow2" */
     char *serial;   /* may be NULL */
     bool read_only; /* the config drive */
+    RbdAccess *rbd; /* NULL: source is a file */
 } DiskSpec;
+void disk_spec_copy(DiskSpec *to, const DiskSpec *from); /* to need not be initialised */
+void disk_spec_clear(DiskSpec *disk);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(DiskSpec, disk_spec_clear)
 
 typedef struct NicSpec {
     char *mac_address;
@@ -194,6 +198,10 @@ typedef struct HostOps {
     /* Ask the guest to power off; returns at once, the STOPPED event follows. Not running: ok. */
     bool (*domain_shutdown)(HostConn *conn, const char *uuid, GError **err);
     bool (*domain_reboot)(HostConn *conn, const char *uuid, GError **err); /* soft, by ACPI */
+    /* Keep the key of a network disk on the node under uuid, replacing an older one. usage names it
+     * for people. The value is never logged. */
+    bool (*secret_define)(HostConn *conn, const char *uuid, const char *usage, const void *value,
+                          size_t size, GError **err);
 
     /* Work lane. */
     /* Define (replacing an older definition of the same uuid) and start. A domain that runs already
@@ -214,6 +222,12 @@ typedef struct HostOps {
      * probe. */
     bool (*migrate)(HostConn *conn, const MoveSpec *spec, GError **err);
 
+    /* Does this node's QEMU open the disk? Asks a paused guest called PROBE_PREFIX + uuid that has
+     * nothing else, and removes it; *capacity is the disk's size as QEMU sees it. A disk that never
+     * answers blocks the call for long: domain_destroy of uuid ends it. */
+    bool (*disk_probe)(HostConn *conn, const char *uuid, const char *virt_type,
+                       const DiskSpec *disk, int64_t *capacity, GError **err);
+
     /* CPU */
     /* The <cpu> element for a new domain from the mode, over the hypervisor CPUs of all given nodes
      * (XML texts). limit_out (may be NULL): for people, which node and features set the limit. */
@@ -232,11 +246,14 @@ typedef struct HostOps {
                       GString *contents, GError **err);
     bool (*file_write)(HostConn *conn, const char *path, const char *contents, size_t size,
                        GError **err);
-    bool (*file_delete)(HostConn *conn, const char *path, GError **err); /* absent: ok */
+    bool (*file_delete)(HostConn *conn, const char *path, GError **err);    /* absent: ok */
+    bool (*directory_make)(HostConn *conn, const char *path, GError **err); /* there: ok */
     /* Total and free bytes of the file system that path is on, as the node sees it. */
     bool (*file_system)(HostConn *conn, const char *path, int64_t *total, int64_t *free_bytes,
                         GError **err);
 } HostOps;
+
+#define PROBE_PREFIX "godwit-probe-"
 
 extern const HostOps host_libvirt_ops;
 /* Initialise libvirt and its event loop on the default main context; once, before any open. */
@@ -316,6 +333,10 @@ bool host_domain_destroy(Hosts *hosts, const char *host, const char *uuid, int64
                          GError **err);
 bool host_domain_undefine(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
                           GError **err);
+bool host_secret_define(Hosts *hosts, const char *host, const char *uuid, const char *usage,
+                        const void *value, size_t size, int64_t deadline_us, GError **err);
+bool host_disk_probe(Hosts *hosts, const char *host, const char *uuid, const DiskSpec *disk,
+                     int64_t *capacity, int64_t deadline_us, GError **err);
 char *host_cpu_choose(Hosts *hosts, const char *host, const LibvirtSettings *settings,
                       const char *const *host_names, const char *const *hypervisor_cpus, size_t n,
                       char **limit, int64_t deadline_us, GError **err);
@@ -329,6 +350,8 @@ bool host_file_write(Hosts *hosts, const char *host, const char *path, const cha
                      size_t size, int64_t deadline_us, GError **err);
 bool host_file_delete(Hosts *hosts, const char *host, const char *path, int64_t deadline_us,
                       GError **err);
+bool host_directory_make(Hosts *hosts, const char *host, const char *path, int64_t deadline_us,
+                         GError **err);
 bool host_file_system(Hosts *hosts, const char *host, const char *path, int64_t *total,
                       int64_t *free_bytes, int64_t deadline_us, GError **err);
 

@@ -66,7 +66,7 @@ pool_adopt(HostConn *conn, Pool *pool, const char *directory)
 }
 
 static bool
-pool_open(HostConn *conn, Pool *pool, const char *directory, GError **err)
+pool_open_with(HostConn *conn, Pool *pool, const char *directory, unsigned flags, GError **err)
 {
     pool->turn = &turns[g_str_hash(conn->host) % G_N_ELEMENTS(turns)];
     pthread_mutex_lock(pool->turn);
@@ -78,7 +78,7 @@ pool_open(HostConn *conn, Pool *pool, const char *directory, GError **err)
         g_autofree char *id = uuid_new();
         g_autofree char *name = g_strconcat(POOL_PREFIX, id, NULL);
         g_autofree char *xml = pool_xml_build(name, directory);
-        pool->vir = virStoragePoolCreateXML(conn->vir, xml, 0);
+        pool->vir = virStoragePoolCreateXML(conn->vir, xml, flags);
         pool->stop = true;
         if (pool->vir)
             return true;
@@ -92,6 +92,12 @@ pool_open(HostConn *conn, Pool *pool, const char *directory, GError **err)
         g_usleep(POOL_PAUSE); /* another pool on this directory comes or goes */
     }
     return libvirt_error_set(conn, err, "open directory %s", directory);
+}
+
+static bool
+pool_open(HostConn *conn, Pool *pool, const char *directory, GError **err)
+{
+    return pool_open_with(conn, pool, directory, 0, err);
 }
 
 /* path → its directory and name. */
@@ -236,6 +242,16 @@ libvirt_file_delete(HostConn *conn, const char *path, GError **err)
         libvirt_last_code() == VIR_ERR_NO_STORAGE_VOL)
         return true;
     return libvirt_error_set(conn, err, "delete %s", path);
+}
+
+bool
+libvirt_directory_make(HostConn *conn, const char *path, GError **err)
+{
+    g_autofree char *directory = NULL, *name = NULL;
+    if (!path_split(path, &directory, &name, err))
+        return false;
+    g_auto(Pool) pool = {0};
+    return pool_open_with(conn, &pool, path, VIR_STORAGE_POOL_CREATE_WITH_BUILD, err);
 }
 
 bool

@@ -712,11 +712,60 @@ check_file(int writer, int reader, const char *dir)
     g_assert_error(error, ERR_DOMAIN, ERR_NOT_FOUND);
     g_clear_error(&error);
 
+    g_autofree char *made = g_strconcat(path, ".d", NULL);
+    g_autofree char *inside = g_strconcat(made, "/file", NULL);
+    for (int i = 0; i < 2; i++) {
+        host_directory_make(rig.hosts, from, made, soon(), &error);
+        g_assert_no_error(error);
+    }
+    host_file_write(rig.hosts, from, inside, "x", 1, soon(), &error);
+    g_assert_no_error(error);
+    host_file_delete(rig.hosts, from, inside, soon(), &error);
+    g_assert_no_error(error);
+    rmdir(made); /* on a node of the lab it goes with the node */
+
     int64_t total = 0, free_bytes = 0;
     host_file_system(rig.hosts, from, dir, &total, &free_bytes, soon(), &error);
     g_assert_no_error(error);
     g_assert_cmpint(total, >, 0);
     g_assert_cmpint(free_bytes, <=, total);
+}
+
+/* What a node needs for a network disk, and the question whether it can open one. */
+static void
+test_disk_probe(void)
+{
+    static const char id[] = "5a0f4a3e-0c53-4b0c-9a53-60b2a4c6de01";
+    const char *host = rig.names[0];
+    g_autoptr(GError) error = NULL;
+    for (int i = 0; i < 2; i++) {
+        host_secret_define(rig.hosts, host, id, "godwit contract", "value", 5, soon(), &error);
+        g_assert_no_error(error);
+    }
+    g_assert_false(
+        host_secret_define(rig.hosts, host, "no-uuid", "godwit contract", "v", 1, soon(), &error));
+    g_assert_error(error, ERR_DOMAIN, ERR_INVALID);
+    g_clear_error(&error);
+
+    g_autofree char *uuid = uuid_new();
+    g_autofree char *path =
+        g_strdup_printf("%s/godwit-contract-%s", rig.dir ? rig.dir : "/var/tmp", uuid);
+    DiskSpec disk = {.source = path, .format = (char *)"raw", .read_only = true};
+    int64_t capacity = 0;
+    g_assert_false(host_disk_probe(rig.hosts, host, uuid, &disk, &capacity, soon(), &error));
+    g_assert_nonnull(error);
+    g_clear_error(&error);
+    g_autofree char *bytes = g_malloc0(70 * 512);
+    host_file_write(rig.hosts, host, path, bytes, 70 * 512, soon(), &error);
+    g_assert_no_error(error);
+    host_disk_probe(rig.hosts, host, uuid, &disk, &capacity, soon(), &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(capacity, ==, 70 * 512);
+    g_autoptr(DomainInfo) info = host_domain_probe(rig.hosts, host, uuid, soon(), &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(info->state, ==, DOMAIN_ABSENT);
+    host_file_delete(rig.hosts, host, path, soon(), &error);
+    g_assert_no_error(error);
 }
 
 static void
@@ -886,6 +935,7 @@ main(int argc, char **argv)
     g_test_add_func("/contract/move-refused", test_move_refused);
     g_test_add_func("/contract/unreachable", test_unreachable);
     g_test_add_func("/contract/files", test_files);
+    g_test_add_func("/contract/disk-probe", test_disk_probe);
     g_test_add_func("/contract/cpu", test_cpu);
 
     loop = g_main_loop_new(NULL, FALSE);

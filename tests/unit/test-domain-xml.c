@@ -98,6 +98,35 @@ test_least(void)
     g_assert_cmpstr(same, ==, xml);
 }
 
+static char *monitors[] = {(char *)"192.0.2.7:3300", (char *)"[2001:db8::7]:3300", NULL};
+static RbdAccess rbd = {monitors, (char *)"godwit", (char *)"5a0f4a3e-0c53-4b0c-9a53-60b2a4c6de01"};
+
+static void
+test_rbd(void)
+{
+    DiskSpec disks[] = {
+        {.source = "instances/3f0e_disk", .format = "raw", .rbd = &rbd},
+        {.source = "instances/3f0e_disk.config", .format = "raw", .read_only = true, .rbd = &rbd},
+    };
+    ServerSpec spec = least(disks);
+    disks[0] =
+        (DiskSpec){.source = (char *)"instances/3f0e_disk", .format = (char *)"raw", .rbd = &rbd};
+    spec.n_disks = 2;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *xml = domain_xml_build(&spec, &error);
+    g_assert_no_error(error);
+    golden_check("domain-rbd.xml", xml);
+
+    g_autofree char *probe = probe_xml_build(spec.uuid, "qemu", &disks[1], &error);
+    g_assert_no_error(error);
+    golden_check("domain-probe.xml", probe);
+    g_autoptr(DomainXml) read = domain_xml_read(probe, &error);
+    g_assert_no_error(error);
+    g_assert_false(read->ours);
+    g_autofree char *secret = secret_xml_build(rbd.secret_uuid, "godwit <client>");
+    golden_check("secret.xml", secret);
+}
+
 /* Whatever a field holds, it stays text: the document has the same elements. */
 static void
 test_hostile_text(void)
@@ -154,6 +183,19 @@ test_refused(void)
     spec = least(&disk);
     disk.format = (char *)"vmdk";
     assert_refused(&spec, "raw or qcow2");
+    disk.format = (char *)"raw";
+    disk.rbd = &rbd;
+    static const char *const names[] = {"instances",           "/image", "instances/",
+                                        "instances/a:conf=/x", "a/b/c",  "instances/a@snap"};
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        disk.source = (char *)names[i];
+        assert_refused(&spec, "POOL/IMAGE");
+    }
+    RbdAccess none = rbd;
+    none.monitors = (char *[]){NULL};
+    disk.source = (char *)"instances/a";
+    disk.rbd = &none;
+    assert_refused(&spec, "monitor");
     spec = least(&disk);
     spec.nics = &nic;
     spec.n_nics = 1;
@@ -298,6 +340,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/domain-xml/full", test_full);
     g_test_add_func("/domain-xml/least", test_least);
+    g_test_add_func("/domain-xml/rbd", test_rbd);
     g_test_add_func("/domain-xml/hostile-text", test_hostile_text);
     g_test_add_func("/domain-xml/refused", test_refused);
     g_test_add_func("/domain-xml/entities", test_entities);
