@@ -627,9 +627,11 @@ block_dir_console_path(Block *block, const char *server_id)
     .access = block_dir_access, .secret = block_dir_secret,                                   \
     .nonce_directory = block_dir_nonce_directory, .console_path = block_dir_console_path
 
-const BlockOps block_dir_ops = {.name = "dir", .open = block_dir_open, BLOCK_DIR_CALLS};
+const BlockOps block_dir_ops = {
+    .name = "dir", .console_is_shared = true, .open = block_dir_open, BLOCK_DIR_CALLS};
 
 /* The fake is the same code without QEMU's tools and without waiting for the medium: its disks are
  * empty files whose names are all that matters, and they outlive a killed process, which is what
  * the crash suite looks at. */
-const BlockOps block_fake_ops = {.name = "fake", .open = block_fake_open, BLOCK_DIR_CALLS};
+const BlockOps block_fake_ops = {
+    .name = "fake", .console_is_shared = true, .open = block_fake_open, BLOCK_DIR_CALLS};

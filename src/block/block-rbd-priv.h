@@ -72,6 +72,6 @@ bool rbd_config_drive_store(Block *block, const char *server_id, const void *iso
                             GError **err);
 bool rbd_config_drive_source(Block *block, const char *server_id, char **path, GError **err);
 GPtrArray *rbd_disks(Block *block, GError **err);
-bool rbd_nonce_store(Block *block, const char *nonce, char **source, GError **err);
+bool rbd_nonce_make(Block *block, char **source, int64_t *size, GError **err);
 void rbd_nonce_remove(Block *block, const char *source);
 void rbd_sweep_nonces(Block *block);

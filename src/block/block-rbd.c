@@ -590,7 +590,7 @@ const BlockOps block_rbd_ops = {
     .access = block_rbd_access,
     .secret = block_rbd_secret,
     .nonce_directory = block_rbd_nonce_directory,
-    .nonce_store = rbd_nonce_store,
+    .nonce_make = rbd_nonce_make,
     .nonce_remove = rbd_nonce_remove,
     .console_path = block_rbd_console_path,
 };

@@ -47,6 +47,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(BlockSecret, block_secret_clear)
 
 typedef struct BlockOps {
     const char *name;
+    bool console_is_shared; /* all nodes append to the same file */
     /* Fails for what is wrong with the settings. A cluster that does not answer is no reason to
      * fail: each call tries again to connect, and answers ERR_UNREACHABLE until then. */
     Block *(*open)(const BlockSettings *settings, GError **err);
@@ -94,10 +95,11 @@ typedef struct BlockOps {
 
     /* For the proof that a node sees this storage: a directory that controller and nodes have in
      * common, in which a nonce is written on one side and read on the other. Caller frees. NULL: it
-     * is no file system; then a nonce is stored as a disk whose first bytes it is, and removed
-     * again (what could not be removed is swept at the next open). */
+     * is no file system; then there are disks whose name and size are random, and a node that tells
+     * the size of one has opened it (libvirt reads no bytes of a network disk for us). What could
+     * not be removed is swept at the next open. */
     char *(*nonce_directory)(Block *block);
-    bool (*nonce_store)(Block *block, const char *nonce, char **source, GError **err);
+    bool (*nonce_make)(Block *block, char **source, int64_t *size, GError **err);
     void (*nonce_remove)(Block *block, const char *source);
     /* Where servers' console logs live on the node. Caller frees. */
     char *(*console_path)(Block *block, const char *server_id);

@@ -7,10 +7,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define DISK_MOST     (INT64_C(64) << 40)
-#define NONCE_PREFIX  "nonce-"
-#define NONCE_BYTES   512
-#define WATCHERS_MOST 8
+#define DISK_MOST          (INT64_C(64) << 40)
+#define NONCE_PREFIX       "nonce-"
+#define NONCE_SECTORS_MOST (UINT32_C(1) << 27) /* 64 GiB, of which nothing is ever written */
+#define WATCHERS_MOST      8
 /* A QEMU that was killed cannot say good-bye; its watch ends 30 s after its last sign of life. */
 #define WATCH_SECONDS 35
 
@@ -266,21 +266,19 @@ rbd_disks(Block *block, GError **err)
  */
 
 bool
-rbd_nonce_store(Block *block, const char *nonce, char **source, GError **err)
+rbd_nonce_make(Block *block, char **source, int64_t *size, GError **err)
 {
     g_autofree char *unique = uuid_new();
     g_autofree char *name = g_strconcat(NONCE_PREFIX, unique, NULL);
-    char bytes[NONCE_BYTES] = {0};
+    uint32_t random = 0;
 
-    if (!rbd_ready(block, err))
+    if (!rbd_ready(block, err) || !random_bytes(&random, sizeof random, err))
         return false;
-    g_strlcpy(bytes, nonce, sizeof bytes);
+    *size = (1 + (int64_t)(random % NONCE_SECTORS_MOST)) * 512;
+    if (!rbd_image_make(block, RBD_POOL_SERVERS, name, (uint64_t)*size, err))
+        return false;
     *source = source_of(block, name);
-    if (store_bytes(block, name, bytes, sizeof bytes, err))
-        return true;
-    rbd_nonce_remove(block, *source);
-    g_clear_pointer(source, g_free);
-    return false;
+    return true;
 }
 
 void

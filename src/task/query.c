@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* query.c: the synchronous node reads that a request may do */
+#include <jansson.h>
 #include <string.h>
 
 #include "task/query.h"
@@ -28,21 +29,49 @@ keep_last_lines(GString *text, int64_t lines)
     }
 }
 
+/* Each node has the part that was written there. One that does not answer, or has lost its part,
+ * leaves a line that says so. */
+static void
+read_parts(TaskEngine *engine, const Server *server, const char *path, GString *text)
+{
+    json_t *parts = server->console_parts ? json_loads(server->console_parts, 0, NULL) : NULL,
+           *part;
+    int64_t deadline = QUERY_DEADLINE;
+    size_t i;
+
+    json_array_foreach(parts, i, part)
+    {
+        const char *host = json_string_value(part);
+        g_autoptr(GError) error = NULL;
+
+        if (host && !host_file_read(engine_hosts(engine), host, path, -CONSOLE_MAX, CONSOLE_MAX,
+                                    text, deadline, &error))
+            g_string_append_printf(text, "[the part of this log on %s cannot be read: %s]\n", host,
+                                   error->message);
+    }
+    json_decref(parts);
+}
+
 char *
 query_console_log(TaskEngine *engine, const Server *server, int64_t lines, GError **err)
 {
+    const Storage *storage = engine_storage(engine);
     g_autoptr(GString) text = g_string_new(NULL);
-    g_autofree char *path = storage_console_path(engine_storage(engine), server->id);
+    g_autofree char *path = storage_console_path(storage, server->id);
 
     if (!server->host) {
         err_set(err, ERR_CONFLICT, "server %s is on no host, so it has no console log", server->id);
         return NULL;
     }
+    if (!storage->ops->console_is_shared)
+        read_parts(engine, server, path, text);
     /* Negative offset: the end of the file, which on shared storage holds the parts of all nodes in
      * order. */
-    if (!host_file_read(engine_hosts(engine), server->host, path, -CONSOLE_MAX, CONSOLE_MAX, text,
-                        QUERY_DEADLINE, err))
+    else if (!host_file_read(engine_hosts(engine), server->host, path, -CONSOLE_MAX, CONSOLE_MAX,
+                             text, QUERY_DEADLINE, err))
         return NULL;
+    if (text->len > CONSOLE_MAX)
+        g_string_erase(text, 0, (gssize)(text->len - CONSOLE_MAX));
     keep_last_lines(text, lines > 0 ? lines : 1000);
     return g_utf8_make_valid(text->str, (gssize)text->len);
 }

@@ -298,6 +298,9 @@ part_server_spec(TaskRun *run, const char *host, GError **err)
                              err) ||
         !storage_config_drive_source(storage, server->id, &spec->disks[1].source, err))
         return NULL;
+    if (!storage_access(storage, &spec->disks[0].rbd, err))
+        return NULL;
+    spec->disks[1].rbd = rbd_access_copy(spec->disks[0].rbd);
     spec->nics = g_new0(NicSpec, net.ports->len + 1);
     spec->n_nics = net.ports->len;
     for (guint i = 0; i < net.ports->len; i++) {
@@ -311,6 +314,46 @@ part_server_spec(TaskRun *run, const char *host, GError **err)
     if (!part_choose_cpu(run, host, &spec->cpu_xml, err))
         return NULL;
     return g_steal_pointer(&spec);
+}
+
+/* The newest part is the last; a node that the server comes back to appends to what it has. */
+void
+part_console_add(Server *server, const char *host)
+{
+    json_t *parts = server->console_parts ? json_loads(server->console_parts, 0, NULL) : NULL;
+    g_autofree char *text = NULL;
+    json_t *part;
+    size_t i;
+
+    if (!json_is_array(parts)) {
+        json_decref(parts);
+        parts = json_array();
+    }
+    json_array_foreach(parts, i, part) if (g_strcmp0(json_string_value(part), host) == 0)
+    {
+        json_array_remove(parts, i);
+        break;
+    }
+    json_array_append_new(parts, json_string(host));
+    text = json_dumps(parts, JSON_COMPACT);
+    json_decref(parts);
+    text_set(&server->console_parts, text);
+}
+
+void
+part_console_delete(TaskRun *run)
+{
+    const Storage *storage = run_storage(run);
+    g_autofree char *path = storage_console_path(storage, run->server->id);
+    json_t *parts, *part;
+    size_t i;
+
+    if (storage->ops->console_is_shared || !run->server->console_parts)
+        return;
+    parts = json_loads(run->server->console_parts, 0, NULL);
+    json_array_foreach(parts, i, part) if (json_is_string(part))
+        host_file_delete(run_hosts(run), json_string_value(part), path, DEADLINE_CONTROL, NULL);
+    json_decref(parts);
 }
 
 static bool

@@ -48,8 +48,7 @@ set_active(TaskRun *run, Server *server)
     server->launched_at = clock_realtime();
     text_set(&server->machine, run_state_text(run, "machine"));
     text_set(&server->cpu_xml, run_state_text(run, "cpu"));
-    if (!server->console_parts || !*server->console_parts)
-        text_set(&server->console_parts, "[]");
+    part_console_add(server, server->host);
 }
 
 static bool

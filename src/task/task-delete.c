@@ -22,6 +22,7 @@ remove_domain(TaskRun *run, GError **err)
 static bool
 remove_disk(TaskRun *run, GError **err)
 {
+    part_console_delete(run);
     return storage_disk_delete(run_storage(run), run->server->id, err);
 }
 

@@ -395,6 +395,7 @@ set_on_dest(TaskRun *run, Server *server)
     const Move *move = run->data;
 
     text_set(&server->host, move->migration->dest_host);
+    part_console_add(server, server->host);
     server->task_state = TASK_NONE;
     server->vm_state = server->vm_state == VM_PAUSED ? VM_PAUSED : VM_ACTIVE;
     server->power_state = server->vm_state == VM_PAUSED ? POWER_PAUSED : POWER_RUNNING;

@@ -155,6 +155,12 @@ StepProbe part_probe_stopped(TaskRun *run, GError **err);
 bool part_check_bridges(TaskRun *run, const char *host, GError **err);
 bool part_power_off(TaskRun *run, bool graceful, GError **err);
 
+/* The console log goes on on host. */
+void part_console_add(Server *server, const char *host);
+/* Remove the parts of the console log that are on nodes. One that does not answer keeps its part: a
+ * log is no reason to keep a server. */
+void part_console_delete(TaskRun *run);
+
 /* Close the instance action of this task's request. reason NULL: success. */
 bool part_finish_action(TaskRun *run, StoreTx *tx, const char *event, const char *host,
                         const GError *reason, GError **err);

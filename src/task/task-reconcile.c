@@ -178,6 +178,7 @@ record(TaskRun *run, Server *server)
         text_set(&server->uncertainty, NULL);
     if (g_strcmp0(found, "running") == 0) {
         text_set(&server->host, run_state_text(run, "keeper"));
+        part_console_add(server, server->host);
         if (server->task_state == TASK_NONE && server->vm_state != VM_PAUSED) {
             server->vm_state = VM_ACTIVE;
             server->power_state = POWER_RUNNING;
