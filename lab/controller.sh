@@ -19,6 +19,15 @@ controller_need_binaries()
     done
 }
 
+controller_storage()
+{
+    if ceph_is_here; then
+        printf 'driver = rbd\nconf = %s\n' "$STATE/ceph/ceph.conf"
+    else
+        printf 'driver = dir\npath = %s\n' "$STATE/storage"
+    fi
+}
+
 controller_write_conf()
 {
     mkdir -p "$STATE/godwit"
@@ -31,8 +40,7 @@ url = https://$LAB_CONTROLLER:8774
 log_level = info
 
 [storage]
-driver = dir
-path = $STATE/storage
+$(controller_storage)
 
 [libvirt]
 virt_type = $(lab_get virt-type)

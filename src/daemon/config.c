@@ -39,6 +39,11 @@ static const Key keys[] = {
     {"godwit", "shutdown_timeout", KEY_INT, AT(shutdown_timeout_s), 0, 3600},
     {"storage", "driver", KEY_TEXT, AT(storage_driver)},
     {"storage", "path", KEY_TEXT, AT(storage_path)},
+    {"storage", "conf", KEY_TEXT, AT(ceph_conf)},
+    {"storage", "user", KEY_TEXT, AT(ceph_user)},
+    {"storage", "images_pool", KEY_TEXT, AT(images_pool)},
+    {"storage", "instances_pool", KEY_TEXT, AT(instances_pool)},
+    {"storage", "console_path", KEY_TEXT, AT(console_path)},
     {"placement", "cpu_allocation_ratio", KEY_DOUBLE, AT(cpu_ratio), 0.1, 1000},
     {"placement", "ram_allocation_ratio", KEY_DOUBLE, AT(ram_ratio), 0.1, 100},
     {"placement", "reserved_host_memory_mb", KEY_INT, AT(reserved_ram_mb), 0, 1 << 30},
@@ -57,6 +62,11 @@ config_free(Config *config)
     g_free(config->region);
     g_free(config->storage_driver);
     g_free(config->storage_path);
+    g_free(config->ceph_conf);
+    g_free(config->ceph_user);
+    g_free(config->images_pool);
+    g_free(config->instances_pool);
+    g_free(config->console_path);
     libvirt_settings_free(config->libvirt);
     g_clear_pointer(&config->notices, g_ptr_array_unref);
     g_free(config);
@@ -74,6 +84,11 @@ config_new(void)
     config->log_level = LOG_LEVEL_INFO;
     config->storage_driver = g_strdup("dir");
     config->storage_path = g_strdup("/var/lib/godwit/storage");
+    config->ceph_conf = g_strdup("/etc/ceph/ceph.conf");
+    config->ceph_user = g_strdup("godwit");
+    config->images_pool = g_strdup("images");
+    config->instances_pool = g_strdup("instances");
+    config->console_path = g_strdup("/var/log/libvirt/godwit");
     config->cpu_ratio = 16.0;
     config->ram_ratio = 1.5;
     config->reserved_ram_mb = 512;

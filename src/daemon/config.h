@@ -14,6 +14,7 @@ typedef struct Config {
     LogLevel log_level;
     bool plain_http; /* loopback only */
     char *storage_driver, *storage_path;
+    char *ceph_conf, *ceph_user, *images_pool, *instances_pool, *console_path; /* of driver rbd */
     double cpu_ratio, ram_ratio;
     int64_t reserved_ram_mb;
     int64_t token_lifetime_s;

@@ -108,15 +108,24 @@ on_sweep_time(gpointer opaque)
 static bool
 open_storage(Daemon *daemon, GError **err)
 {
+    static const BlockOps *const drivers[] = {&block_dir_ops, &block_rbd_ops};
     const Config *config = daemon->config;
+    const BlockSettings settings = {.path = config->storage_path,
+                                    .conf = config->ceph_conf,
+                                    .user = config->ceph_user,
+                                    .images_pool = config->images_pool,
+                                    .servers_pool = config->instances_pool,
+                                    .console_path = config->console_path};
 
-    if (strcmp(config->storage_driver, block_dir_ops.name) != 0)
-        return err_set(err, ERR_INVALID, "[storage] driver = %s is not known; known is: %s",
-                       config->storage_driver, block_dir_ops.name);
-    daemon->storage.ops = &block_dir_ops;
-    daemon->storage.block = block_dir_ops.open(&(BlockSettings){.path = config->storage_path}, err);
     storage_set_transaction_check(store_inside_transaction);
-    return daemon->storage.block != NULL;
+    for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++)
+        if (strcmp(config->storage_driver, drivers[i]->name) == 0) {
+            daemon->storage.ops = drivers[i];
+            daemon->storage.block = drivers[i]->open(&settings, err);
+            return daemon->storage.block != NULL;
+        }
+    return err_set(err, ERR_INVALID, "[storage] driver = %s is not known; known are dir and rbd",
+                   config->storage_driver);
 }
 
 static bool
@@ -225,7 +234,7 @@ log_settings(const Config *config)
     for (guint i = 0; i < config->notices->len; i++)
         log_event(LOG_LEVEL_NOTICE, "config", g_ptr_array_index(config->notices, i), NULL);
     log_event(LOG_LEVEL_INFO, "daemon", "starting", "version", GODWIT_VERSION, "state",
-              config->state, "storage", config->storage_path, "virt_type",
+              config->state, "storage", config->storage_driver, "virt_type",
               config->libvirt->virt_type, "cpu_mode", cpu_mode_names[config->libvirt->cpu_mode],
               "migration_uri", config->libvirt->migration_uri, "flags", flags, NULL);
     if (g_str_has_prefix(config->libvirt->migration_uri, "qemu+tcp:"))
