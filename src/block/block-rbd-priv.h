@@ -60,7 +60,7 @@ void rbd_upload_abort(BlockUpload *upload);
 int rbd_download_open(Block *block, const char *image_id, GError **err);
 bool rbd_image_exists(Block *block, const char *image_id, bool *exists, GError **err);
 bool rbd_image_delete(Block *block, const char *image_id, GError **err);
-void rbd_sweep_images(Block *block);
+bool rbd_sweep_images(Block *block); /* false: the OSDs do not answer */
 
 /* ---- rbd-disk.c ---- */
 bool rbd_disk_create(Block *block, const char *server_id, const char *image_id, int64_t size,

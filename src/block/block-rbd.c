@@ -208,8 +208,9 @@ rbd_ready(Block *block, GError **err)
         disconnect(block);
         return false;
     }
-    rbd_sweep_images(block);
-    rbd_sweep_nonces(block);
+    /* one time-out is enough: without OSDs there is nothing to sweep now */
+    if (rbd_sweep_images(block))
+        rbd_sweep_nonces(block);
     return true;
 }
 

@@ -452,7 +452,7 @@ is_listed(GPtrArray *names, const char *name)
 
 /* Remove what uploads left that nobody writes any more. What cannot be removed is left for the next
  * time. */
-void
+bool
 rbd_sweep_images(Block *block)
 {
     g_autoptr(GPtrArray) names = rbd_image_names(block, RBD_POOL_IMAGES, NULL);
@@ -468,4 +468,5 @@ rbd_sweep_images(Block *block)
             (strcmp(rest, ORIGINAL_SUFFIX) == 0 && !is_listed(names, id)))
             rbd_image_remove(block, RBD_POOL_IMAGES, name, NULL);
     }
+    return names != NULL;
 }

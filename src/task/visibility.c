@@ -154,6 +154,15 @@ visibility_prove(TaskEngine *engine, const char *host, GError **err)
 }
 
 bool
+visibility_is_cheap(TaskEngine *engine)
+{
+    const Storage *storage = engine_storage(engine);
+    g_autofree char *directory = storage->ops->nonce_directory(storage->block);
+
+    return directory != NULL;
+}
+
+bool
 visibility_capacity(TaskEngine *engine, const char *host, int64_t *total_gb, int64_t *free_gb,
                     GError **err)
 {

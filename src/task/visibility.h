@@ -9,6 +9,8 @@
  * node's QEMU open it. false with *err: the node does not see the same storage (ERR_CONFLICT) or
  * could not be asked. Blocks up to a minute. */
 bool visibility_prove(TaskEngine *engine, const char *host, GError **err);
+/* Is the proof worth repeating for no reason? On Ceph it starts a QEMU on the node. */
+bool visibility_is_cheap(TaskEngine *engine);
 /* Free and total GiB of the storage as the node sees it. */
 bool visibility_capacity(TaskEngine *engine, const char *host, int64_t *total_gb, int64_t *free_gb,
                          GError **err);

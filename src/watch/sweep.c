@@ -18,6 +18,8 @@ typedef struct Sweep {
     GPtrArray *domains;
     GError *storage_error;
     int64_t disk_gb, disk_free_gb;
+    bool is_new;      /* the node has just been connected */
+    bool was_visible; /* the storage, at the last sweep */
     bool submitted;
 } Sweep;
 
@@ -221,6 +223,28 @@ record_gone(StoreTx *tx, void *opaque, GError **err)
 }
 
 static bool
+read_was_visible(StoreTx *tx, void *opaque, GError **err)
+{
+    Sweep *sweep = opaque;
+    const StoreCond where[] = {{"name", STORE_EQ, sweep->host, 0}, {NULL}};
+    g_autoptr(Host) host = store_find(tx, &HOST, where, NULL);
+
+    sweep->was_visible = host && host->storage_visible;
+    return true;
+}
+
+/* A node that has seen the storage since it was connected need not start a QEMU to show it again.
+ */
+static bool
+storage_is_visible(Sweep *sweep)
+{
+    if (!sweep->is_new && !visibility_is_cheap(sweep->tasks) &&
+        store_read(sweep->store, read_was_visible, sweep, NULL) && sweep->was_visible)
+        return true;
+    return visibility_prove(sweep->tasks, sweep->host, &sweep->storage_error);
+}
+
+static bool
 ask_node(Sweep *sweep, GError **err)
 {
     int64_t deadline = clock_monotonic() + 30 * USEC_PER_SEC;
@@ -229,7 +253,7 @@ ask_node(Sweep *sweep, GError **err)
     if (!sweep->facts)
         return false;
     hosts_set_work_limit(sweep->hosts, sweep->host, MAX(1, sweep->facts->max_client_requests - 1));
-    if (visibility_prove(sweep->tasks, sweep->host, &sweep->storage_error))
+    if (storage_is_visible(sweep))
         visibility_capacity(sweep->tasks, sweep->host, &sweep->disk_gb, &sweep->disk_free_gb, NULL);
     else
         log_event(LOG_LEVEL_WARNING, "watch", "host does not see the storage", "host", sweep->host,
@@ -276,7 +300,8 @@ sweep_thread(void *opaque)
 }
 
 void
-sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, const char *virt_type)
+sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, const char *virt_type,
+            bool is_new)
 {
     Sweep *sweep = g_new0(Sweep, 1);
 
@@ -285,6 +310,7 @@ sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, con
     sweep->hosts = hosts;
     sweep->host = g_strdup(host);
     sweep->virt_type = g_strdup(virt_type);
+    sweep->is_new = is_new;
     pthread_mutex_lock(&running_mutex);
     running++;
     pthread_mutex_unlock(&running_mutex);

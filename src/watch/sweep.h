@@ -6,8 +6,9 @@
 #include "task/task.h"
 
 /* On a thread of its own: read the node's facts, prove that it sees the storage, compare its
- * domains with the record. The host is up when all of that is in the store. */
-void
-sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, const char *virt_type);
+ * domains with the record. The host is up when all of that is in the store. is_new: it was just
+ * connected; else a proof that is dear and was given is not asked for again. */
+void sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host,
+                 const char *virt_type, bool is_new);
 /* Wait until no sweep runs. */
 void sweep_wait_all(void);

@@ -107,7 +107,7 @@ sweep_connected(Watch *watch)
     g_hash_table_iter_init(&iter, watch->known);
     while (g_hash_table_iter_next(&iter, &name, NULL))
         if (hosts_is_connected(watch->hosts, name))
-            sweep_start(watch->store, watch->tasks, watch->hosts, name, watch->virt_type);
+            sweep_start(watch->store, watch->tasks, watch->hosts, name, watch->virt_type, false);
 }
 
 /* ---- domain events
@@ -256,7 +256,8 @@ watch_thread(void *opaque)
             on_domain_event(watch, event);
             break;
         case HOST_EVENT_CONNECTED:
-            sweep_start(watch->store, watch->tasks, watch->hosts, event->host, watch->virt_type);
+            sweep_start(watch->store, watch->tasks, watch->hosts, event->host, watch->virt_type,
+                        true);
             break;
         case HOST_EVENT_DISCONNECTED:
             on_disconnect(watch, event);
