@@ -4,6 +4,7 @@
 What a test asserts is looked up where it can be seen independently: in libvirt on the nodes (virsh inside them), in the
 guest's own counters (lab/guest/ask), and in the API by raw HTTP. Waiting is bounded everywhere.
 """
+import http.client
 import json
 import os
 import re
@@ -160,7 +161,10 @@ class Cloud:
             answer = opener.open(request, timeout=40)
         except urllib.error.HTTPError as error:
             answer = error
-        text = answer.read().decode(errors="replace")
+        try:
+            text = answer.read().decode(errors="replace")
+        except http.client.HTTPException as error:  # killed in the middle of an answer
+            raise ConnectionResetError(f"{method} {path}: {error}") from error
         return answer.status, answer.headers, json.loads(text) if text[:1] in ("{", "[") else text
 
     def get(self, path):
