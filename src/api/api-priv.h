@@ -30,7 +30,7 @@ typedef struct ApiCall {
     HttpResponse *response;
     const struct ApiRoute *route;
     Caller *caller;   /* NULL on public routes */
-    int microversion; /* compute: N of 2.N, 1 … 92; else 0 */
+    int microversion; /* compute: N of 2.N, 1 … 92; volume: N of 3.N, 0 … 66; else 0 */
     char *request_id; /* "req-UUID" */
     json_t *body;     /* parsed; NULL if the request had none */
 } ApiCall;
@@ -44,8 +44,9 @@ typedef enum ApiRouteFlags {
     API_BODY_JSON_ARRAY = 1 << 2, /* an array is required (JSON patch) */
 } ApiRouteFlags;
 
-#define API_MICROVERSION_MAX 92
-#define API_BODY_MAX         ((size_t)256 * 1024) /* of any JSON body */
+#define API_MICROVERSION_MAX        92
+#define API_VOLUME_MICROVERSION_MAX 66
+#define API_BODY_MAX                ((size_t)256 * 1024) /* of any JSON body */
 /* Nova's id of the only domain, zone and region that exist */
 #define API_DOMAIN_ID   "default"
 #define API_DOMAIN_NAME "Default"
@@ -58,7 +59,7 @@ typedef struct ApiRoute {
     ApiHandler handler;
     ApiPolicy policy;
     unsigned flags;
-    int least, most; /* compute microversions on which it exists; 0: no limit */
+    int least, most; /* microversions on which it exists; 0: no limit */
     ApiService service;
     const HttpStream *stream;
 } ApiRoute;
@@ -73,7 +74,7 @@ extern const ApiRoute
     api_compute_admin_routes[]; /* hypervisors, services, migrations, aggregates … */
 extern const ApiRoute api_image_routes[];
 extern const ApiRoute api_network_routes[];
-extern const ApiRoute api_volume_routes[]; /* as much as `openstack server list` and limits touch */
+extern const ApiRoute api_volume_routes[];
 extern const ApiRoute api_godwit_routes[];
 extern const ApiRoute api_root_routes[];
 
@@ -173,6 +174,27 @@ Network *api_network_get(StoreTx *tx, ApiCall *call, const char *id, GError **er
 /* For server create without an explicit network: the networks that belong to the project or are
  * shared. */
 GPtrArray *api_network_list_usable(StoreTx *tx, const char *project_id, GError **err);
+
+/* ---- standing.c: does this controller serve, or wait? -------------------------------------------
+ */
+typedef struct ApiStanding ApiStanding;
+ApiStanding *standing_new(bool active);
+void standing_free(ApiStanding *standing);
+void standing_wait(ApiStanding *standing, const char *active, const char *reason);
+void standing_activate(ApiStanding *standing);
+/* May the call go on? Else it is replied: 503 with the address of the active one. */
+bool standing_permits(ApiStanding *standing, ApiCall *call);
+void standing_health(ApiCall *call); /* GET /healthz */
+ApiStanding *api_standing(const Api *api);
+
+/* ---- quotas of volumes, also for servers that are made with new ones ---------------------------
+ *
+ * A project without a row of its own has quota_defaults. quota->id is left NULL. */
+bool api_quota_get(StoreTx *tx, const char *project_id, Quota *quota, GError **err);
+/* Counted from the rows of every status: largest_gigabytes is 0. */
+bool api_quota_usage(StoreTx *tx, const char *project_id, QuotaUsage *usage, GError **err);
+/* Before the rows of more are inserted, in the same transaction. ERR_QUOTA names the limit. */
+bool api_quota_permits(StoreTx *tx, const char *project_id, const QuotaUsage *more, GError **err);
 
 /* ---- shared between compute files -------------------------------------------------------------
  */

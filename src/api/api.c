@@ -21,6 +21,7 @@ typedef struct ApiGroup { /* the rows of one method and pattern */
 
 struct Api {
     ApiConfig config;
+    ApiStanding *standing;
     int64_t started_at;
     GPtrArray *groups;
     GArray *routes; /* HttpRoute, ended by an empty one */
@@ -78,6 +79,8 @@ call_new(Api *api, HttpRequest *request, HttpResponse *response, const ApiRoute 
     if (route->service == API_COMPUTE) {
         api_header(call, "x-compute-request-id", call->request_id);
         api_header(call, "Vary", "OpenStack-API-Version, X-OpenStack-Nova-API-Version");
+    } else if (route->service == API_VOLUME) {
+        api_header(call, "Vary", "OpenStack-API-Version");
     } else if (route->service == API_IDENTITY) {
         api_header(call, "Vary", "X-Auth-Token");
     }
@@ -87,11 +90,31 @@ call_new(Api *api, HttpRequest *request, HttpResponse *response, const ApiRoute 
 /* ---- microversion -----------------------------------------------------------------------------
  */
 
-/* The version that a header asks the compute service for: NULL if it says nothing to it. The value
- * may name several services, "compute 2.30, volume 3.60"; those of others are none of our business.
- */
+typedef struct ApiVersions { /* of a service that has microversions */
+    ApiService service;
+    const char *name; /* as the header calls it */
+    int major, least, most;
+} ApiVersions;
+
+static const ApiVersions api_versions[] = {
+    {API_COMPUTE, "compute", 2, 1, API_MICROVERSION_MAX},
+    {API_VOLUME, "volume", 3, 0, API_VOLUME_MICROVERSION_MAX},
+};
+
+static const ApiVersions *
+versions_of(ApiService service)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(api_versions); i++) {
+        if (api_versions[i].service == service)
+            return &api_versions[i];
+    }
+    return NULL;
+}
+
+/* The version that a header asks a service for: NULL if it says nothing to it. The value may name
+ * several services, "compute 2.30, volume 3.60"; those of others are none of its business. */
 static char *
-microversion_of_header(const char *header)
+microversion_of_header(const char *header, const char *service)
 {
     g_auto(GStrv) parts = g_strsplit(header, ",", 16);
 
@@ -99,46 +122,48 @@ microversion_of_header(const char *header)
         const char *text = g_strstrip(parts[i]);
         size_t word = strcspn(text, " \t");
 
-        if (word == strlen("compute") && g_ascii_strncasecmp(text, "compute", word) == 0)
+        if (word == strlen(service) && g_ascii_strncasecmp(text, service, word) == 0)
             return g_strstrip(g_strdup(text + word));
     }
     return NULL;
 }
 
-/* 0: replied */
+/* -1: replied */
 static int
-microversion_negotiate(ApiCall *call)
+microversion_negotiate(ApiCall *call, const ApiVersions *versions)
 {
     const char *header = http_request_header(call->request, "OpenStack-API-Version");
     const char *legacy = http_request_header(call->request, "X-OpenStack-Nova-API-Version");
-    g_autofree char *wanted = header ? microversion_of_header(header) : NULL;
+    g_autofree char *wanted = header ? microversion_of_header(header, versions->name) : NULL;
     int64_t major = 0, minor = 0;
     char *dot;
 
     if (g_str_has_prefix(http_request_path(call->request), COMPUTE_PLAIN_ROOT "/"))
         return 1;
-    if (!wanted && legacy)
+    if (!wanted && legacy && versions->service == API_COMPUTE)
         wanted = g_strstrip(g_strdup(legacy));
     if (!wanted)
-        return 1;
+        return versions->least;
     if (g_ascii_strcasecmp(wanted, "latest") == 0)
-        return API_MICROVERSION_MAX;
+        return versions->most;
     dot = strchr(wanted, '.');
     if (dot)
         *dot = '\0';
     if (!dot || !parse_int64(wanted, 1, 9999, &major) || !parse_int64(dot + 1, 0, 9999, &minor) ||
         wanted[0] == '0' || (dot[1] == '0' && dot[2])) {
         api_fault(call, 400,
-                  "The microversion in the request header is malformed: 2.1 … 2.%d or 'latest' is "
-                  "expected.",
-                  API_MICROVERSION_MAX);
-        return 0;
+                  "The microversion in the request header is malformed: %d.%d … %d.%d or 'latest' "
+                  "is expected.",
+                  versions->major, versions->least, versions->major, versions->most);
+        return -1;
     }
-    if (major != 2 || minor < 1 || minor > API_MICROVERSION_MAX) {
+    if (major != versions->major || minor < versions->least || minor > versions->most) {
         api_fault(call, 406,
-                  "Version %d.%d is not supported by the API. Minimum is 2.1 and maximum is 2.%d.",
-                  (int)major, (int)minor, API_MICROVERSION_MAX);
-        return 0;
+                  "Version %d.%d is not supported by the API. Minimum is %d.%d and maximum is "
+                  "%d.%d.",
+                  (int)major, (int)minor, versions->major, versions->least, versions->major,
+                  versions->most);
+        return -1;
     }
     return (int)minor;
 }
@@ -155,8 +180,8 @@ group_row(const ApiGroup *group, int microversion)
     for (size_t i = 0; i < group->rows->len; i++) {
         const ApiRoute *row = g_ptr_array_index(group->rows, i);
 
-        if (!microversion || ((!row->least || microversion >= row->least) &&
-                              (!row->most || microversion <= row->most)))
+        if ((!row->least || microversion >= row->least) &&
+            (!row->most || microversion <= row->most))
             return row;
     }
     return NULL;
@@ -243,37 +268,51 @@ call_read_body(ApiCall *call)
     return false;
 }
 
+/* The paths of block storage name the project of the token. */
+static bool
+path_is_own_project(ApiCall *call)
+{
+    if (!call->caller->project_id ||
+        strcmp(api_param(call, "project"), call->caller->project_id) == 0)
+        return true;
+    api_fault(call, 400,
+              "Malformed request url: the token is for project %s, the path names another one.",
+              call->caller->project_id);
+    return false;
+}
+
 static ApiCall *
 call_open(Api *api, HttpRequest *request, HttpResponse *response, const ApiGroup *group)
 {
     const ApiRoute *row = g_ptr_array_index(group->rows, 0);
     ApiCall *call = call_new(api, request, response, row);
+    const ApiVersions *versions = versions_of(row->service);
 
-    if (api->config.may_answer && !api->config.may_answer(api->config.opaque)) {
-        api_fault(call, 503, "This godwitd is not the active one; try again in a few seconds.");
+    if (!standing_permits(api->standing, call))
         return NULL;
-    }
     if (row->policy != API_PUBLIC && !call_authenticate(call))
         return NULL;
-    if (row->service == API_COMPUTE && row->policy != API_PUBLIC) {
+    if (versions && row->policy != API_PUBLIC) {
         g_autofree char *version = NULL;
         g_autofree char *header = NULL;
 
-        call->microversion = microversion_negotiate(call);
-        if (!call->microversion)
+        call->microversion = microversion_negotiate(call, versions);
+        if (call->microversion < 0)
             return NULL;
-        version = g_strdup_printf("2.%d", call->microversion);
-        header = g_strdup_printf("compute %s", version);
-        api_header(call, "X-OpenStack-Nova-API-Version", version);
+        version = g_strdup_printf("%d.%d", versions->major, call->microversion);
+        header = g_strdup_printf("%s %s", versions->name, version);
+        if (versions->service == API_COMPUTE)
+            api_header(call, "X-OpenStack-Nova-API-Version", version);
         api_header(call, "OpenStack-API-Version", header);
         row = group_row(group, call->microversion);
         if (!row) {
-            api_fault(call, 404, "The resource could not be found in microversion 2.%d.",
-                      call->microversion);
+            api_fault(call, 404, "The resource could not be found in microversion %s.", version);
             return NULL;
         }
         call->route = row;
     }
+    if (row->service == API_VOLUME && row->policy != API_PUBLIC && !path_is_own_project(call))
+        return NULL;
     return call_is_permitted(call) && call_read_body(call) ? call : NULL;
 }
 
@@ -535,6 +574,8 @@ api_new(const ApiConfig *config)
     api->started_at = clock_monotonic();
     api->config.public_url = g_strdup(config->public_url);
     api->config.region = g_strdup(config->region);
+    api->config.scratch = g_strdup(config->scratch);
+    api->standing = standing_new(config->store != NULL);
     api->groups = g_ptr_array_new_with_free_func(group_free);
     api->routes = g_array_new(TRUE, TRUE, sizeof(HttpRoute));
     for (size_t i = 0; i < G_N_ELEMENTS(api_tables); i++)
@@ -559,7 +600,30 @@ api_free(Api *api)
     g_ptr_array_unref(api->groups);
     g_free((char *)api->config.public_url);
     g_free((char *)api->config.region);
+    g_free((char *)api->config.scratch);
+    standing_free(api->standing);
     g_free(api);
+}
+
+void
+api_wait(Api *api, const char *active, const char *reason)
+{
+    standing_wait(api->standing, active, reason);
+}
+
+void
+api_activate(Api *api, Store *store, Auth *auth, TaskEngine *tasks)
+{
+    api->config.store = store;
+    api->config.auth = auth;
+    api->config.tasks = tasks;
+    standing_activate(api->standing);
+}
+
+ApiStanding *
+api_standing(const Api *api)
+{
+    return api->standing;
 }
 
 const HttpRoute *const *
@@ -588,7 +652,8 @@ api_on_error(HttpRequest *request, HttpResponse *response, int status, const cha
 
         if (!call)
             call = call_new(context, request, response, &unrouted[service]);
-        api_fault(call, status, "%s", message);
+        if (standing_permits(call->api->standing, call))
+            api_fault(call, status, "%s", message);
     } else {
         json_auto_t *body = api_fault_body(service, status, message);
         char *text = json_to_text(body);

@@ -2,9 +2,9 @@
 /* compute-create.c: making servers
  *
  * Everything that can be known to be wrong is refused before anything is written: the form of the
- * body by its table, the flavor, image, key pair, host and networks in the transaction. That one
- * transaction then holds the servers, their ports and their tasks, so that a request is accepted
- * whole or leaves nothing behind. */
+ * body by its table, the flavor, image, volumes, key pair, host and networks in the transaction.
+ * That one transaction then holds the servers, their ports, volumes and tasks, so that a request is
+ * accepted whole or leaves nothing behind. */
 #include <string.h>
 
 #include "api/compute-priv.h"
@@ -15,8 +15,6 @@
  */
 
 static const char *const disk_config_words[] = {"AUTO", "MANUAL", NULL};
-static const char *const source_words[] = {"volume", "image", "snapshot", "blank", NULL};
-static const char *const destination_words[] = {"local", "volume", NULL};
 
 static const BodyMember network_members[] = {
     {.key = "uuid", .type = BODY_UUID},
@@ -33,30 +31,10 @@ static const BodyMember group_members[] = {{.key = "name", .type = BODY_NAME}, {
 static const BodyMember group_item[] = {
     {.key = "group", .type = BODY_OBJECT, .members = group_members}, {0}};
 
-static const BodyMember disk_members[] = {
-    {.key = "virtual_name", .type = BODY_TEXT, .most = 255},
-    {.key = "volume_id", .type = BODY_UUID},
-    {.key = "snapshot_id", .type = BODY_UUID},
-    {.key = "volume_size", .type = BODY_INT, .least = 1, .most = BODY_INT_MAX},
-    {.key = "device_name", .type = BODY_TEXT, .least = 1, .most = 255},
-    {.key = "delete_on_termination", .type = BODY_BOOL},
-    {.key = "no_device", .type = BODY_ANY},
-    {.key = "connection_info", .type = BODY_TEXT},
-    {.key = "source_type", .type = BODY_WORD, .words = source_words},
-    {.key = "uuid", .type = BODY_TEXT, .least = 1, .most = 255},
-    {.key = "image_id", .type = BODY_UUID},
-    {.key = "destination_type", .type = BODY_WORD, .words = destination_words},
-    {.key = "guest_format", .type = BODY_TEXT, .most = 255},
-    {.key = "device_type", .type = BODY_TEXT, .most = 255},
-    {.key = "disk_bus", .type = BODY_TEXT, .most = 255},
-    {.key = "boot_index", .type = BODY_INT_OR_NULL, .least = -1, .most = BODY_INT_MAX},
-    {.key = "tag", .type = BODY_TAG, .since = 32, .until = 32},
-    {.key = "tag", .type = BODY_TAG, .since = 42},
-    {.key = "volume_type", .type = BODY_TEXT_OR_NULL, .since = 67, .most = 255},
-    {0},
-};
 static const BodyMember disk_item[] = {
-    {.key = "disk", .type = BODY_OBJECT, .members = disk_members}, {0}};
+    {.key = "disk", .type = BODY_OBJECT, .members = create_disk_members}, {0}};
+static const BodyMember legacy_disk_item[] = {
+    {.key = "disk", .type = BODY_OBJECT, .members = create_legacy_disk_members}, {0}};
 static const BodyMember any_item[] = {{.key = "item", .type = BODY_OPEN_OBJECT}, {0}};
 static const BodyMember tag_item[] = {{.key = "tag", .type = BODY_TAG}, {0}};
 
@@ -82,8 +60,14 @@ static const BodyMember server_members[] = {
     {.key = "accessIPv6", .type = BODY_IPV6},
     {.key = "personality", .type = BODY_ARRAY, .until = 56, .members = any_item},
     {.key = "availability_zone", .type = BODY_NAME},
-    {.key = "block_device_mapping", .type = BODY_ARRAY, .members = any_item},
-    {.key = "block_device_mapping_v2", .type = BODY_ARRAY, .members = disk_item},
+    {.key = "block_device_mapping",
+     .type = BODY_ARRAY,
+     .most = COMPUTE_DISKS_MAX,
+     .members = legacy_disk_item},
+    {.key = "block_device_mapping_v2",
+     .type = BODY_ARRAY,
+     .most = COMPUTE_DISKS_MAX,
+     .members = disk_item},
     {.key = "config_drive", .type = BODY_BOOL},
     {.key = "key_name", .type = BODY_NAME},
     {.key = "min_count", .type = BODY_INT, .least = 1, .most = BODY_INT_MAX},
@@ -115,13 +99,13 @@ typedef struct CreateRequest {
     int64_t count;
     char *host; /* named by an administrator; NULL: any */
     char *flavor_ref;
-    const char *image_ref;
+    CreateDisks disks;
     char *reservation_id;
     char *security_groups; /* JSON array of names, sorted out */
     char *tags;            /* JSON array without repetitions */
     /* read in the transaction */
     Flavor *flavor;
-    Image *image;
+    Image *image;        /* of its own disk; NULL: it boots from a volume */
     GPtrArray *networks; /* Network *, one per card; NULL where a port is given */
     char *first_id;
 } CreateRequest;
@@ -135,6 +119,7 @@ create_request_clear(CreateRequest *create)
     g_free(create->security_groups);
     g_free(create->tags);
     g_free(create->first_id);
+    create_disks_clear(&create->disks);
     g_clear_pointer(&create->flavor, flavor_free);
     g_clear_pointer(&create->image, image_free);
     g_clear_pointer(&create->networks, g_ptr_array_unref);
@@ -204,50 +189,15 @@ create_read_zone(ApiCall *call, CreateRequest *create)
     return true;
 }
 
-/* Only what means "boot from the image on the local disk" is offered. */
 static bool
 create_read_disks(ApiCall *call, CreateRequest *create)
 {
-    const json_t *disks = json_object_get(create->wanted, "block_device_mapping_v2");
-    const json_t *legacy = json_object_get(create->wanted, "block_device_mapping");
-    const json_t *disk;
-    size_t i;
+    GError *error = NULL;
 
-    create->image_ref = body_text(create->wanted, "imageRef");
-    if (json_array_size(legacy) > 0) {
-        api_fault(call, 400,
-                  "Volumes are not offered by this cloud: leave block_device_mapping "
-                  "out and boot from an image.");
-        return false;
-    }
-    json_array_foreach((json_t *)disks, i, disk)
-    {
-        const char *source = body_text(disk, "source_type");
-        const char *destination = body_text(disk, "destination_type");
-        const char *uuid = body_text(disk, "uuid");
-
-        if (g_strcmp0(source, "image") != 0 || g_strcmp0(destination, "local") != 0 ||
-            body_int(disk, "boot_index", -1) != 0 || json_array_size(disks) != 1) {
-            api_fault(call, 400,
-                      "Block Device Mapping is Invalid: volumes are not offered by this cloud. "
-                      "block_device_mapping_v2 may hold one entry, the boot disk from an image: "
-                      "source_type image, destination_type local, boot_index 0.");
-            return false;
-        }
-        if (create->image_ref && *create->image_ref && g_strcmp0(uuid, create->image_ref) != 0) {
-            api_fault(call, 400, "Block Device Mapping is Invalid: its image is not imageRef.");
-            return false;
-        }
-        if (uuid)
-            create->image_ref = uuid;
-    }
-    if (!create->image_ref || !uuid_is_valid(create->image_ref)) {
-        api_fault(call, 400,
-                  "Invalid imageRef provided: name the image to boot from (boot from a volume is "
-                  "not offered by this cloud).");
-        return false;
-    }
-    return true;
+    if (create_disks_read(create->wanted, create->count, &create->disks, &error))
+        return true;
+    api_fail(call, error);
+    return false;
 }
 
 static bool
@@ -394,43 +344,9 @@ create_read(ApiCall *call, CreateRequest *create)
 /* ---- inside the transaction ---------------------------------------------------------------------
  */
 
-/* A reference of the body that leads nowhere is the body's fault: 400, not 404. */
-static bool not_found_is_invalid(GError *error, GError **err, const char *format, const char *name)
-    G_GNUC_PRINTF(3, 0);
-
 static bool
-not_found_is_invalid(GError *error, GError **err, const char *format, const char *name)
+create_check_size(const Image *image, const Flavor *flavor, GError **err)
 {
-    if (!err_is(error, ERR_NOT_FOUND)) {
-        g_propagate_error(err, error);
-        return false;
-    }
-    g_clear_error(&error);
-    g_autofree char *text = g_strdup_printf(format, name);
-    return err_set(err, ERR_INVALID, "%s", text);
-}
-
-static bool
-image_is_visible(const Caller *caller, const Image *image)
-{
-    return g_strcmp0(image->visibility, "public") == 0 ||
-           g_strcmp0(image->visibility, "community") == 0 || caller_may_see(caller, image->owner);
-}
-
-static bool
-create_check_image(const CreateRequest *create, GError **err)
-{
-    const Image *image = create->image;
-    const Flavor *flavor = create->flavor;
-
-    if (image->status != IMAGE_ACTIVE)
-        return err_set(err, ERR_INVALID, "Image %s is not active: it is %s.", image->id,
-                       image_status_names[image->status]);
-    if (flavor->ram_mb < image->min_ram_mb)
-        return err_set(err, ERR_INVALID,
-                       "Flavor's memory is too small for requested image: flavor %s has %" PRId64
-                       " MB, image %s needs %" PRId64 " MB.",
-                       flavor->name, flavor->ram_mb, image->id, image->min_ram_mb);
     if (flavor->disk_gb == 0) /* the disk takes the image's own size */
         return true;
     if (flavor->disk_gb < image->min_disk_gb)
@@ -454,23 +370,22 @@ create_find_parts(StoreTx *tx, ApiCall *call, CreateRequest *create, GError **er
 
     create->flavor = store_get(tx, &FLAVOR, create->flavor_ref, &error);
     if (!create->flavor)
-        return not_found_is_invalid(error, err, "Flavor %s could not be found.",
-                                    create->flavor_ref);
+        return create_reference_fail(error, err, "Flavor %s could not be found.",
+                                     create->flavor_ref);
     if (!create->flavor->is_public && !call->caller->is_admin)
         return err_set(err, ERR_INVALID, "Flavor %s could not be found.", create->flavor_ref);
-    create->image = store_get(tx, &IMAGE, create->image_ref, &error);
-    if (!create->image)
-        return not_found_is_invalid(error, err, "Can not find requested image %s.",
-                                    create->image_ref);
-    if (!image_is_visible(call->caller, create->image))
-        return err_set(err, ERR_INVALID, "Can not find requested image %s.", create->image_ref);
-    if (!create_check_image(create, err))
+    if (*create->disks.image_ref) {
+        create->image = create_image_get(tx, call, create->disks.image_ref, create->flavor, err);
+        if (!create->image || !create_check_size(create->image, create->flavor, err))
+            return false;
+    }
+    if (!create_disks_find(tx, call, create->flavor, create->count, &create->disks, err))
         return false;
     if (key_name) {
         g_autofree char *id = g_strdup_printf("%s:%s", call->caller->user_id, key_name);
         g_autoptr(Keypair) keypair = store_get(tx, &KEYPAIR, id, &error);
         if (!keypair)
-            return not_found_is_invalid(
+            return create_reference_fail(
                 error, err, "Invalid key_name provided: you have no key pair '%s'.", key_name);
     }
     if (create->host) {
@@ -503,7 +418,7 @@ create_find_networks(StoreTx *tx, ApiCall *call, CreateRequest *create, GError *
         if (!body_text(item, "port")) {
             network = api_network_get(tx, call, id, &error);
             if (!network)
-                return not_found_is_invalid(error, err, "Network %s could not be found.", id);
+                return create_reference_fail(error, err, "Network %s could not be found.", id);
         }
         g_ptr_array_add(create->networks, network);
     }
@@ -528,7 +443,7 @@ port_take(StoreTx *tx, ApiCall *call, const char *port_id, const Server *server,
     g_autoptr(Port) port = store_get(tx, &PORT, port_id, &error);
 
     if (!port)
-        return not_found_is_invalid(error, err, "Port %s could not be found.", port_id);
+        return create_reference_fail(error, err, "Port %s could not be found.", port_id);
     if (!caller_may_see(call->caller, port->project_id))
         return err_set(err, ERR_INVALID, "Port %s could not be found.", port_id);
     if (port->device_id && *port->device_id)
@@ -629,7 +544,7 @@ server_from_request(ApiCall *call, const CreateRequest *create, int64_t index, i
     server->ephemeral_gb = flavor->ephemeral_gb;
     server->swap_mb = flavor->swap_mb;
     server->extra_specs = g_strdup(flavor->extra_specs ? flavor->extra_specs : "{}");
-    server->image_id = g_strdup(create->image->id);
+    server->image_id = g_strdup(create->disks.image_ref);
     server->key_name = g_strdup(body_text(wanted, "key_name"));
     server->user_data = g_strdup(body_text(wanted, "user_data"));
     server->config_drive = body_bool(wanted, "config_drive", false);
@@ -661,6 +576,7 @@ create_run(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
         if (!store_next_number(tx, "server", &server->number, err) ||
             !store_insert(tx, &SERVER, server, err) ||
             !create_ports(tx, call, create, server, err) ||
+            !create_disks_reserve(tx, server, &create->disks, err) ||
             !task_submit(tx, "create", server, call->caller->is_admin, &request, &task_id, err))
             return false;
         if (i == 0)

@@ -96,6 +96,7 @@ enum {
     COMPUTE_KEYPAIRS_MAX = 100,
     COMPUTE_CREATE_COUNT_MAX = 100, /* servers of one request */
     COMPUTE_NETWORKS_MAX = 16,      /* network cards of one server */
+    COMPUTE_DISKS_MAX = 64,         /* entries of a block device mapping */
     COMPUTE_USER_DATA_MAX = 65535,
     COMPUTE_BODY_MAX = 256 * 1024,
 };
@@ -115,7 +116,9 @@ typedef struct ServerContext {
     GPtrArray *port_rows;
     GHashTable *networks; /* id → Network * */
     GPtrArray *network_rows;
-    GPtrArray *moves; /* Migration * under way, if a server of the page moves */
+    GPtrArray *moves;        /* Migration * under way, if a server of the page moves */
+    GHashTable *attachments; /* server id → GPtrArray of Attachment *, in order */
+    GPtrArray *attachment_rows;
 } ServerContext;
 void server_context_free(ServerContext *context);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ServerContext, server_context_free)
@@ -149,6 +152,43 @@ TaskRequest compute_task_request(ApiCall *call);
 bool host_loads_read(StoreTx *tx, GPtrArray **hosts, HostLoad **loads, GError **err);
 Host *host_find(StoreTx *tx, const char *name, GError **err); /* NULL without error if unknown */
 
+/* ---- volumes of servers ------------------------------------------------------------------------
+ */
+/* May it be put into a server? ERR_INVALID, in Nova's words; server NULL: one that is being made.
+ */
+bool compute_volume_is_free(StoreTx *tx, const Server *server, const Volume *volume, GError **err);
+/* What a client wishes a disk to be called. *device: text, or NULL if there is no wish or it is one
+ * that is not granted. ERR_INVALID: it is no name at all. */
+bool compute_device_read(const char *text, const char **device, GError **err);
+/* Order of a server's attachments: by device, vdz before vdaa; for g_ptr_array_sort. */
+int attachment_compare(const void *a, const void *b);
+
+/* The disks that a body for a new server asks for (compute-disks.c). */
+typedef struct CreateDisks {
+    const char *image_ref; /* image of the server's own disk; "": it boots from a volume */
+    GPtrArray *volumes;    /* CreateVolume *, known to compute-disks.c alone */
+} CreateDisks;
+void create_disks_clear(CreateDisks *disks);
+extern const BodyMember create_disk_members[];        /* an item of block_device_mapping_v2 */
+extern const BodyMember create_legacy_disk_members[]; /* an item of block_device_mapping */
+/* Read the server object of a body that its table has let pass, for count servers. ERR_INVALID. */
+bool create_disks_read(const json_t *wanted, int64_t count, CreateDisks *disks, GError **err);
+/* Look up what the disks are made of, and see that it fits: sizes, states, quota. ERR_INVALID,
+ * ERR_QUOTA. */
+bool create_disks_find(StoreTx *tx, ApiCall *call, const Flavor *flavor, int64_t count,
+                       CreateDisks *disks, GError **err);
+/* Make the new volumes of server and put all of them into it. */
+bool
+create_disks_reserve(StoreTx *tx, const Server *server, const CreateDisks *disks, GError **err);
+/* The image, if the caller may use it, and a server of this flavor may boot from it (NULL: it need
+ * not). ERR_INVALID. */
+Image *
+create_image_get(StoreTx *tx, ApiCall *call, const char *id, const Flavor *flavor, GError **err);
+/* An error about something that a body names: not found becomes ERR_INVALID with text. Takes error.
+ */
+bool
+create_reference_fail(GError *error, GError **err, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
 /* ---- handlers, by file -------------------------------------------------------------------------
  */
 void compute_servers_list(ApiCall *call);
@@ -161,8 +201,13 @@ void compute_server_ips(ApiCall *call);
 void compute_server_ips_network(ApiCall *call);
 void compute_server_interfaces(ApiCall *call);
 void compute_server_interface(ApiCall *call);
-void compute_server_volumes(ApiCall *call);
 void compute_server_security_groups(ApiCall *call);
+
+void compute_attachments_list(ApiCall *call);
+void compute_attachment_show(ApiCall *call);
+void compute_attachment_create(ApiCall *call);
+void compute_attachment_update(ApiCall *call);
+void compute_attachment_delete(ApiCall *call);
 
 void compute_server_action(ApiCall *call);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* compute-server.c: one server: show, rename, delete, and what hangs on it (addresses, cards,
- * volumes, groups) */
+ * groups) */
 #include <string.h>
 
 #include "api/compute-priv.h"
@@ -252,15 +252,6 @@ server_exists(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 
     *server = api_server_get(tx, call, api_param(call, "id"), err);
     return *server != NULL;
-}
-
-void
-compute_server_volumes(ApiCall *call)
-{
-    g_autoptr(Server) server = NULL;
-
-    if (api_read(call, server_exists, &server))
-        api_reply(call, 200, json_pack("{s:[]}", "volumeAttachments"));
 }
 
 void

@@ -62,7 +62,7 @@ fault_status(ErrCode code, ApiService service)
     case ERR_FORBIDDEN:
         return 403;
     case ERR_QUOTA:
-        return service == API_NETWORK ? 409 : 403;
+        return service == API_NETWORK ? 409 : service == API_VOLUME ? 413 : 403;
     case ERR_BUSY:
         return service == API_IDENTITY ? 429 : 503;
     case ERR_UNREACHABLE:

@@ -14,3 +14,23 @@ void godwit_host_delete(ApiCall *call);
 /* godwit-moves.c */
 void godwit_migrations_list(ApiCall *call);
 void godwit_migration_show(ApiCall *call);
+
+/* godwit-storage.c */
+void godwit_storage_list(ApiCall *call);
+void godwit_storage_show(ApiCall *call);
+void godwit_storage_rotate_key(ApiCall *call);
+void godwit_storage_sweep(ApiCall *call);
+void godwit_server_flatten(ApiCall *call);
+void godwit_volume_flatten(ApiCall *call);
+
+/* godwit-disks.c */
+void godwit_server_show(ApiCall *call);
+void godwit_volume_show(ApiCall *call);
+void godwit_snapshot_show(ApiCall *call);
+
+/* godwit-tasks.c */
+void godwit_tasks_list(ApiCall *call);
+void godwit_task_show(ApiCall *call);
+
+/* godwit-state.c */
+void godwit_state_backup(ApiCall *call);

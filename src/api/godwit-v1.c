@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* godwit-v1.c: Godwit's own API: status, tasks, CPUs, and the routes of it all */
+/* godwit-v1.c: Godwit's own API: status, CPUs, and the routes of it all */
 #include <string.h>
 
 #include "api/godwit-priv.h"
@@ -82,61 +82,6 @@ static void
 status_show(ApiCall *call)
 {
     api_answer_read(call, status_read, 200);
-}
-
-/* ---- tasks ------------------------------------------------------------------------------------
- */
-
-static json_t *
-view_task(const Task *task)
-{
-    return json_pack("{s:I,s:s,s:o,s:s,s:I,s:s,s:o,s:o,s:I,s:I,s:I}", "id", (json_int_t)task->id,
-                     "kind", task->kind, "server_id", json_text_or_null(task->server_id), "status",
-                     task_status_names[task->status], "phase", (json_int_t)task->phase, "mark",
-                     task_mark_names[task->mark], "error_code", json_text_or_null(task->error_code),
-                     "error_message", json_text_or_null(task->error_message), "created_at",
-                     (json_int_t)task->created_at, "updated_at", (json_int_t)task->updated_at,
-                     "ended_at", (json_int_t)task->ended_at);
-}
-
-static bool
-tasks_read(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
-{
-    const char *open_text = api_query(call, "open");
-    const char *server = api_query(call, "server");
-    StoreCond where[3] = {{.column = NULL}};
-    StoreQuery query = {.where = where, .order_by = "id", .descending = true};
-    g_autoptr(GPtrArray) tasks = NULL;
-    const char *marker;
-    bool only_open = false;
-    json_t *rows;
-    size_t n = 0;
-
-    api_paging(call, &query.limit, &marker); /* checked before */
-    if (open_text && !parse_bool(open_text, &only_open))
-        return err_set(err, ERR_INVALID, "'open' must be true or false.");
-    if (only_open)
-        where[n++] = (StoreCond){.column = "status", .op = STORE_EQ, .num = TASK_OPEN};
-    if (server)
-        where[n++] = (StoreCond){.column = "server_id", .op = STORE_EQ, .text = server};
-    tasks = store_list(tx, &TASK, &query, err);
-    if (!tasks)
-        return false;
-    rows = json_array();
-    for (size_t i = 0; i < tasks->len; i++)
-        json_array_append_new(rows, view_task(g_ptr_array_index(tasks, i)));
-    *(json_t **)opaque = json_pack("{s:o}", "tasks", rows);
-    return true;
-}
-
-static void
-tasks_list(ApiCall *call)
-{
-    const char *marker;
-    int64_t limit;
-
-    if (api_paging(call, &limit, &marker))
-        api_answer_read(call, tasks_read, 200);
 }
 
 /* ---- CPUs -------------------------------------------------------------------------------------
@@ -321,7 +266,18 @@ const ApiRoute api_godwit_routes[] = {
     V1("DELETE", "hosts/{name}", godwit_host_delete, API_ADMIN, API_BODY_NONE),
     V1("GET", "migrations", godwit_migrations_list, API_READER, API_BODY_NONE),
     V1("GET", "migrations/{id}", godwit_migration_show, API_READER, API_BODY_NONE),
-    V1("GET", "tasks", tasks_list, API_ADMIN, API_BODY_NONE),
+    V1("GET", "servers/{id}", godwit_server_show, API_ADMIN, API_BODY_NONE),
+    V1("POST", "servers/{id}/flatten", godwit_server_flatten, API_ADMIN, API_BODY_NONE),
+    V1("GET", "volumes/{id}", godwit_volume_show, API_READER, API_BODY_NONE),
+    V1("POST", "volumes/{id}/flatten", godwit_volume_flatten, API_ADMIN, API_BODY_NONE),
+    V1("GET", "snapshots/{id}", godwit_snapshot_show, API_READER, API_BODY_NONE),
+    V1("GET", "storage", godwit_storage_list, API_ADMIN, API_BODY_NONE),
+    V1("POST", "storage/rotate-key", godwit_storage_rotate_key, API_ADMIN, API_BODY_NONE),
+    V1("POST", "storage/sweep", godwit_storage_sweep, API_ADMIN, API_BODY_NONE),
+    V1("GET", "storage/{purpose}", godwit_storage_show, API_ADMIN, API_BODY_NONE),
+    V1("GET", "state/backup", godwit_state_backup, API_ADMIN, API_BODY_NONE),
+    V1("GET", "tasks", godwit_tasks_list, API_ADMIN, API_BODY_NONE),
+    V1("GET", "tasks/{id}", godwit_task_show, API_ADMIN, API_BODY_NONE),
     V1("GET", "cpu/models", cpu_models, API_ADMIN, API_BODY_NONE),
     V1("GET", "cpu/baseline", cpu_baseline, API_ADMIN, API_BODY_NONE),
     V1("POST", "cpu/compare", cpu_compare, API_ADMIN, API_BODY_JSON),

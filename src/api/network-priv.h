@@ -53,3 +53,5 @@ void network_port_create(ApiCall *call);
 void network_port_show(ApiCall *call);
 void network_port_update(ApiCall *call);
 void network_port_delete(ApiCall *call);
+void network_quota_show(ApiCall *call);
+void network_quota_details(ApiCall *call);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* root.c: version documents of every service, the service catalog, /healthz
+/* root.c: version documents of every service, the service catalog
  *
  * None of these need a token: clients read them to find out how to log in and which microversions
  * there are. A self link carries the service's prefix, because its path is what clients go on with.
@@ -117,8 +117,9 @@ image_versions(ApiCall *call)
 static void
 volume_versions(ApiCall *call)
 {
+    g_autofree char *most = g_strdup_printf("3.%d", API_VOLUME_MICROVERSION_MAX);
     json_t *entry =
-        version_entry(call, "v3.0", "CURRENT", "/volume/v3/", "3.0", "3.0", "2023-08-31T00:00:00Z");
+        version_entry(call, "v3.0", "CURRENT", "/volume/v3/", most, "3.0", "2022-03-30T00:00:00Z");
 
     json_object_set_new(entry, "media-types",
                         media_types("application/vnd.openstack.volume+json;version=3"));
@@ -175,16 +176,6 @@ root_services(ApiCall *call)
     api_reply(call, 200, json_pack("{s:o}", "services", list));
 }
 
-static void
-root_health(ApiCall *call)
-{
-    static const char text[] = "active\n";
-
-    http_response_status(call->response, 200);
-    api_header(call, "Content-Type", "text/plain; charset=utf-8");
-    http_response_body(call->response, g_strdup(text), strlen(text));
-}
-
 /* ---- the catalog ------------------------------------------------------------------------------
  */
 
@@ -238,7 +229,7 @@ api_catalog(const Api *api, const char *project_id)
 
 const ApiRoute api_root_routes[] = {
     PUBLIC_GET("/", root_services, API_ROOT),
-    PUBLIC_GET("/healthz", root_health, API_ROOT),
+    PUBLIC_GET("/healthz", standing_health, API_ROOT),
     PUBLIC_GET("/identity", identity_versions, API_IDENTITY),
     PUBLIC_GET("/identity/v3", identity_v3, API_IDENTITY),
     PUBLIC_GET("/compute", compute_versions, API_COMPUTE),

@@ -3,14 +3,15 @@
  *
  * Strict clients refuse an answer with one key too many as surely as one with one too few, so every
  * key stands here once, with the microversion it came with. What a view needs beside the server
- * itself (ports, networks, hosts, moves) is read beforehand for the whole page, in a number of
- * statements that does not grow with the page. */
+ * itself (ports, volumes, networks, hosts, moves) is read beforehand for the whole page, in a
+ * number of statements that does not grow with the page. */
 #include <string.h>
 
 #include "api/compute-priv.h"
 
-/* Up to this many servers, ports are read per server; above, all of them at once. */
-#define PORTS_ONE_BY_ONE 8
+/* Up to this many servers, what hangs on them is read per server, by an index; above, all of it at
+ * once. */
+#define ONE_BY_ONE 8
 
 json_t *
 view_bookmark(ApiCall *call, const char *collection, const char *id)
@@ -68,6 +69,8 @@ server_context_free(ServerContext *context)
     g_clear_pointer(&context->networks, g_hash_table_unref);
     g_clear_pointer(&context->network_rows, g_ptr_array_unref);
     g_clear_pointer(&context->moves, g_ptr_array_unref);
+    g_clear_pointer(&context->attachments, g_hash_table_unref);
+    g_clear_pointer(&context->attachment_rows, g_ptr_array_unref);
     g_free(context);
 }
 
@@ -79,44 +82,50 @@ port_compare(const void *a, const void *b)
     return x->position < y->position ? -1 : x->position > y->position ? 1 : strcmp(x->id, y->id);
 }
 
+/* The rows of a type that hang on servers: *by_server has a list of them for each server, in order.
+ * column: the field that names the server; among: what all such rows have in common, or an empty
+ * condition. */
 static bool
-context_read_ports(StoreTx *tx, const GPtrArray *servers, ServerContext *context, GError **err)
+context_read_rows(StoreTx *tx, const GPtrArray *servers, const RecordType *type, const char *column,
+                  StoreCond among, GCompareFunc order, GPtrArray **rows, GHashTable **by_server,
+                  GError **err)
 {
+    size_t offset = record_field(type, column)->offset;
     GHashTableIter iter;
     void *list;
 
-    context->ports =
+    *by_server =
         g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)g_ptr_array_unref);
     for (guint i = 0; i < servers->len; i++)
-        g_hash_table_insert(context->ports, ((Server *)servers->pdata[i])->id, g_ptr_array_new());
-    if (servers->len <= PORTS_ONE_BY_ONE) {
-        context->port_rows = g_ptr_array_new_with_free_func((GDestroyNotify)port_free);
-        for (guint i = 0; i < servers->len; i++) {
-            StoreCond where[] = {{"device_id", STORE_EQ, ((Server *)servers->pdata[i])->id, 0},
-                                 {0}};
-            StoreQuery query = {.where = where};
-            GPtrArray *rows = store_list(tx, &PORT, &query, err);
-            if (!rows)
-                return false;
-            g_ptr_array_extend_and_steal(context->port_rows, rows);
-        }
-    } else {
-        StoreCond where[] = {{"device_owner", STORE_EQ, "compute:nova", 0}, {0}};
+        g_hash_table_insert(*by_server, ((Server *)servers->pdata[i])->id, g_ptr_array_new());
+    if (servers->len > ONE_BY_ONE) {
+        StoreCond where[] = {among, {0}};
         StoreQuery query = {.where = where};
-        context->port_rows = store_list(tx, &PORT, &query, err);
-        if (!context->port_rows)
+        *rows = store_list(tx, type, &query, err);
+        if (!*rows)
             return false;
     }
-    for (guint i = 0; i < context->port_rows->len; i++) {
-        Port *port = context->port_rows->pdata[i];
-        GPtrArray *own =
-            port->device_id ? g_hash_table_lookup(context->ports, port->device_id) : NULL;
-        if (own)
-            g_ptr_array_add(own, port);
+    for (guint i = 0; i < servers->len && servers->len <= ONE_BY_ONE; i++) {
+        StoreCond where[] = {{column, STORE_EQ, ((Server *)servers->pdata[i])->id, 0}, {0}};
+        StoreQuery query = {.where = where};
+        GPtrArray *own = store_list(tx, type, &query, err);
+        if (!own)
+            return false;
+        if (*rows)
+            g_ptr_array_extend_and_steal(*rows, own);
+        else
+            *rows = own;
     }
-    g_hash_table_iter_init(&iter, context->ports);
+    for (guint i = 0; *rows && i < (*rows)->len; i++) {
+        char *row = (*rows)->pdata[i];
+        const char *server_id = *(char *const *)(row + offset);
+        GPtrArray *own = server_id ? g_hash_table_lookup(*by_server, server_id) : NULL;
+        if (own)
+            g_ptr_array_add(own, row);
+    }
+    g_hash_table_iter_init(&iter, *by_server);
     while (g_hash_table_iter_next(&iter, NULL, &list))
-        g_ptr_array_sort(list, port_compare);
+        g_ptr_array_sort(list, order);
     return true;
 }
 
@@ -126,7 +135,12 @@ server_context_read(StoreTx *tx, ApiCall *call, const GPtrArray *servers, GError
     g_autoptr(ServerContext) context = g_new0(ServerContext, 1);
     bool moving = false;
 
-    if (!context_read_ports(tx, servers, context, err))
+    if (!context_read_rows(tx, servers, &PORT, "device_id",
+                           (StoreCond){"device_owner", STORE_EQ, "compute:nova", 0}, port_compare,
+                           &context->port_rows, &context->ports, err) ||
+        !context_read_rows(tx, servers, &ATTACHMENT, "server_id", (StoreCond){0},
+                           attachment_compare, &context->attachment_rows, &context->attachments,
+                           err))
         return NULL;
     context->network_rows = store_list(tx, &NETWORK, NULL, err);
     if (!context->network_rows)
@@ -223,6 +237,36 @@ server_security_groups(const Server *server)
     return groups;
 }
 
+static json_t *
+server_volumes(ApiCall *call, const Server *server, const ServerContext *context)
+{
+    const GPtrArray *own = g_hash_table_lookup(context->attachments, server->id);
+    json_t *list = json_array();
+
+    for (guint i = 0; own && i < own->len; i++) {
+        const Attachment *attachment = own->pdata[i];
+        json_t *one = json_pack("{s:s}", "id", attachment->volume_id);
+        if (api_microversion_at_least(call, 3))
+            json_object_set_new(one, "delete_on_termination",
+                                json_boolean(attachment->delete_on_termination));
+        json_array_append_new(list, one);
+    }
+    return list;
+}
+
+static char *
+server_root_device(const Server *server, const ServerContext *context)
+{
+    const GPtrArray *own = g_hash_table_lookup(context->attachments, server->id);
+
+    for (guint i = 0; own && i < own->len; i++) {
+        const Attachment *attachment = own->pdata[i];
+        if (attachment->boot_index == 0)
+            return g_strconcat("/dev/", attachment->device, NULL);
+    }
+    return g_strdup("/dev/vda");
+}
+
 static const char *
 server_host_status(const Server *server, const ServerContext *context)
 {
@@ -305,9 +349,10 @@ server_core(ApiCall *call, const Server *server, const ServerContext *context, b
 }
 
 static void
-server_admin_keys(ApiCall *call, const Server *server, json_t *view)
+server_admin_keys(ApiCall *call, const Server *server, const ServerContext *context, json_t *view)
 {
     g_autofree char *instance_name = server_domain_name(server);
+    g_autofree char *root_device = server_root_device(server, context);
 
     set_text(view, "OS-EXT-SRV-ATTR:host", server->host);
     set_text(view, "OS-EXT-SRV-ATTR:hypervisor_hostname", server->host);
@@ -319,7 +364,7 @@ server_admin_keys(ApiCall *call, const Server *server, json_t *view)
     set(view, "OS-EXT-SRV-ATTR:launch_index", json_integer(server->launch_index));
     set_text(view, "OS-EXT-SRV-ATTR:kernel_id", "");
     set_text(view, "OS-EXT-SRV-ATTR:ramdisk_id", "");
-    set_text(view, "OS-EXT-SRV-ATTR:root_device_name", "/dev/vda");
+    set_text(view, "OS-EXT-SRV-ATTR:root_device_name", root_device);
     set_text(view, "OS-EXT-SRV-ATTR:user_data", server->user_data);
 }
 
@@ -343,9 +388,9 @@ view_server(ApiCall *call, const Server *server, const ServerContext *context, S
                  server->task_state == TASK_NONE ? NULL : task_state_names[server->task_state]);
         set_text(view, "OS-EXT-STS:vm_state", vm_state_names[server->vm_state]);
         set(view, "OS-EXT-STS:power_state", json_integer(power_state_number(server->power_state)));
-        set(view, "os-extended-volumes:volumes_attached", json_array());
+        set(view, "os-extended-volumes:volumes_attached", server_volumes(call, server, context));
         if (call->caller->is_admin)
-            server_admin_keys(call, server, view);
+            server_admin_keys(call, server, context, view);
         else if (api_microversion_at_least(call, 90))
             set_text(view, "OS-EXT-SRV-ATTR:hostname", server->hostname);
         if (api_microversion_at_least(call, 16) && context->hosts)

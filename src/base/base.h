@@ -167,3 +167,8 @@ bool file_read_bounded(const char *path, size_t most, char **contents, size_t *s
  * the deadline. output (may be NULL) gets stdout, at most 4 MiB. A non-zero exit is ERR_BACKEND
  * with the end of its stderr. Blocks. */
 bool process_run(const char *const argv[], int64_t deadline_us, char **output, GError **err);
+/* The same, but stdout is handed over as it comes, in pieces that know nothing of lines. The
+ * program is ended (ERR_CANCELLED) once on_output returns false. */
+typedef bool (*ProcessOutputFn)(void *opaque, const char *data, size_t size);
+bool process_run_watched(const char *const argv[], int64_t deadline_us, ProcessOutputFn on_output,
+                         void *opaque, GError **err);

@@ -26,7 +26,9 @@ typedef struct Run {
     pid_t pid;
     int pidfd, out, errors;
     GString *text, *complaint;
-    bool overflow;
+    ProcessOutputFn on_output; /* NULL: stdout is kept in text */
+    void *opaque;
+    bool overflow, cancelled;
 } Run;
 
 static bool
@@ -86,6 +88,10 @@ pipe_drain(Run *run, int fd)
             if (run->complaint->len > STDERR_KEPT_BYTES)
                 g_string_erase(run->complaint, 0,
                                (gssize)(run->complaint->len - STDERR_KEPT_BYTES));
+        } else if (run->on_output) {
+            run->cancelled = run->cancelled || !run->on_output(run->opaque, chunk, (size_t)got);
+            if (run->cancelled)
+                return false;
         } else if (run->text->len + (size_t)got > OUTPUT_MAX_BYTES) {
             run->overflow = true;
             return false;
@@ -104,7 +110,8 @@ poll_timeout_ms(int64_t deadline_us)
     return (int)CLAMP(left_ms, 0, INT_MAX);
 }
 
-/* Until the child has ended. false: the deadline passed, or it says too much. */
+/* Until the child has ended. false: the deadline passed, it says too much, or nobody wants it any
+ * more. */
 static bool
 child_follow(Run *run, int64_t deadline_us)
 {
@@ -124,7 +131,7 @@ child_follow(Run *run, int64_t deadline_us)
             if (fds[i].fd >= 0 && !pipe_drain(run, fds[i].fd))
                 fds[i].fd = -1;
         }
-        if (run->overflow)
+        if (run->overflow || run->cancelled)
             return false;
         if (fds[0].revents != 0)
             return true;
@@ -163,23 +170,25 @@ child_run(Run *run, int64_t deadline_us, GError **err)
     if (run->overflow)
         return err_set(err, ERR_BACKEND, "%s was ended: it wrote more than %d MiB", run->program,
                        OUTPUT_MAX_BYTES / (1024 * 1024));
+    if (run->cancelled)
+        return err_set(err, ERR_CANCELLED, "%s was ended before it was done", run->program);
     if (!ended)
         return err_set(err, ERR_TIMEOUT, "%s was ended: it did not finish before its deadline",
                        run->program);
     return child_judge(run, &end, err);
 }
 
-bool
-process_run(const char *const argv[], int64_t deadline_us, char **output, GError **err)
+static bool
+run_to_the_end(Run *run, const char *const argv[], int64_t deadline_us, GError **err)
 {
     AUTO_FD out = -1, out_child = -1, errors = -1, errors_child = -1, pidfd = -1;
-    if (output != NULL)
-        *output = NULL;
     if (!pipe_make(&out, &out_child, err) || !pipe_make(&errors, &errors_child, err))
         return false;
 
-    Run run = {.program = argv[0], .out = out, .errors = errors};
-    int rc = child_spawn(&run.pid, argv, out_child, errors_child);
+    run->program = argv[0];
+    run->out = out;
+    run->errors = errors;
+    int rc = child_spawn(&run->pid, argv, out_child, errors_child);
     if (rc == ENOENT)
         return err_set(err, ERR_NOT_FOUND, "cannot run %s: it is not installed, or not in PATH",
                        argv[0]);
@@ -191,17 +200,35 @@ process_run(const char *const argv[], int64_t deadline_us, char **output, GError
     errors_child = -1;
 
     /* The child is ours to reap, so its number cannot have been given to another process yet. */
-    pidfd = pidfd_open(run.pid, 0);
+    pidfd = pidfd_open(run->pid, 0);
     if (pidfd < 0)
         g_error("pidfd_open: %s", errno_text(errno));
-    run.pidfd = pidfd;
+    run->pidfd = pidfd;
+    return child_run(run, deadline_us, err);
+}
+
+bool
+process_run(const char *const argv[], int64_t deadline_us, char **output, GError **err)
+{
     g_autoptr(GString) text = g_string_new(NULL);
     g_autoptr(GString) complaint = g_string_new(NULL);
-    run.text = text;
-    run.complaint = complaint;
-    if (!child_run(&run, deadline_us, err))
+    Run run = {.text = text, .complaint = complaint};
+
+    if (output != NULL)
+        *output = NULL;
+    if (!run_to_the_end(&run, argv, deadline_us, err))
         return false;
     if (output != NULL)
         *output = g_string_free(g_steal_pointer(&text), FALSE);
     return true;
+}
+
+bool
+process_run_watched(const char *const argv[], int64_t deadline_us, ProcessOutputFn on_output,
+                    void *opaque, GError **err)
+{
+    g_autoptr(GString) complaint = g_string_new(NULL);
+    Run run = {.complaint = complaint, .on_output = on_output, .opaque = opaque};
+
+    return run_to_the_end(&run, argv, deadline_us, err);
 }

@@ -17,6 +17,18 @@ block_id_check(const char *id, GError **err)
 }
 
 bool
+block_volume_check(const char *volume_id, const BlockVolumeSource *source, int64_t size,
+                   GError **err)
+{
+    if (!block_id_check(volume_id, err) ||
+        (source->origin != BLOCK_EMPTY && !block_id_check(source->id, err)) ||
+        (source->origin == BLOCK_SNAPSHOT && !block_id_check(source->volume_id, err)))
+        return false;
+    return (size > 0 && size <= BLOCK_VOLUME_MOST) ||
+           err_set(err, ERR_INVALID, "a volume of %" G_GINT64_FORMAT " bytes cannot be made", size);
+}
+
+bool
 block_intake_begin(BlockIntake *intake, const char *claimed, int64_t most, GError **err)
 {
     if (claimed && strcmp(claimed, "raw") != 0 && strcmp(claimed, "qcow2") != 0)

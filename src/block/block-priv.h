@@ -21,6 +21,10 @@ bool block_qcow2_check(const uint8_t *data, size_t size, int64_t file_size, int6
  */
 
 bool block_id_check(const char *id, GError **err);
+#define BLOCK_VOLUME_MOST (INT64_C(64) << 40)
+/* Are all the ids ids, and is it a size that a volume can have? */
+bool block_volume_check(const char *volume_id, const BlockVolumeSource *source, int64_t size,
+                        GError **err);
 
 typedef struct BlockIntake {
     char *claimed; /* NULL: nothing was said */

@@ -32,6 +32,7 @@ typedef struct BlockSettings {
     const char *user;         /* rbd: the cephx user without "client.", which nodes are, too */
     const char *images_pool;  /* rbd */
     const char *servers_pool; /* rbd: server disks and config drives */
+    const char *volumes_pool; /* rbd */
     const char *console_path; /* rbd: directory on each node for console logs */
 } BlockSettings;
 
@@ -44,6 +45,32 @@ typedef struct BlockSecret {
 } BlockSecret;
 void block_secret_clear(BlockSecret *secret); /* overwrites the value */
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(BlockSecret, block_secret_clear)
+
+/* What a new volume holds at first. */
+typedef enum BlockOrigin {
+    BLOCK_EMPTY,
+    BLOCK_IMAGE,    /* id: an image's */
+    BLOCK_SNAPSHOT, /* id: a snapshot's, volume_id: of this volume */
+    BLOCK_VOLUME    /* id: another volume's, as it is now */
+} BlockOrigin;
+typedef struct BlockVolumeSource {
+    BlockOrigin origin;
+    const char *id, *volume_id; /* NULL where the origin needs none */
+} BlockVolumeSource;
+
+/* BlockPurpose and BlockPool are model.h's: the API shows them. */
+extern const char *const block_purpose_names[]; /* "images", "instances", "volumes" */
+void block_pool_free(BlockPool *pool);
+
+/* Somebody who has a disk open for writing. */
+typedef struct BlockClient {
+    char *address; /* "192.0.2.7:0/3710147553" */
+    bool is_own;   /* this process */
+} BlockClient;
+void block_client_free(BlockClient *client);
+
+/* Of a long copy: done of total bytes. Returning false stops the copy (ERR_CANCELLED). */
+typedef bool (*BlockProgressFn)(int64_t done, int64_t total, void *opaque);
 
 typedef struct BlockOps {
     const char *name;
@@ -85,8 +112,50 @@ typedef struct BlockOps {
                                GError **err);
     bool (*config_drive_source)(Block *block, const char *server_id, char **path, GError **err);
 
-    /* Server ids that have a disk: for the orphan sweep. Elements char *. */
-    GPtrArray *(*disks)(Block *block, GError **err);
+    /* Ids of the servers, or of the volumes or images, that have something here: for the orphan
+     * sweep. Elements char *. */
+    GPtrArray *(*things)(Block *block, BlockPurpose purpose, GError **err);
+
+    /* Volumes. All but delete: a volume that is there as asked for is success. source may be NULL:
+     * empty. A volume is copy-on-write wherever the driver can. progress may be NULL. */
+    bool (*volume_create)(Block *block, const char *volume_id, const BlockVolumeSource *source,
+                          int64_t size, BlockProgressFn progress, void *opaque, GError **err);
+    /* Absent: ok. ERR_CONFLICT: somebody has it open (named), or it has snapshots. Does not wait.
+     * That other volumes stem from it or from its snapshots is no hindrance. */
+    bool (*volume_delete)(Block *block, const char *volume_id, GError **err);
+    bool (*volume_extend)(Block *block, const char *volume_id, int64_t size, GError **err);
+    bool (*volume_source)(Block *block, const char *volume_id, char **path, char **format,
+                          GError **err);
+    /* At one instant, whether or not the volume is in use (rbd); dir: ERR_UNSUPPORTED while it is
+     * open. */
+    bool (*snapshot_create)(Block *block, const char *volume_id, const char *snapshot_id,
+                            GError **err);
+    bool (*snapshot_delete)(Block *block, const char *volume_id, const char *snapshot_id,
+                            GError **err); /* absent: ok */
+    /* Let a disk hold all its data itself (source as disk_source and volume_source give it); works
+     * under a running guest. Nothing to do: ok. */
+    bool (*flatten)(Block *block, const char *source, BlockProgressFn progress, void *opaque,
+                    GError **err);
+
+    /* Who has this disk open for writing. Elements BlockClient *. A driver that cannot know answers
+     * an empty list. A disk that is absent: empty. */
+    GPtrArray *(*clients)(Block *block, const char *source, GError **err);
+    /* Shut these clients (addresses, ended by NULL) out of the cluster for seconds: done, read
+     * back, and the epoch of it waited for. Idempotent; a further call prolongs. ERR_UNSUPPORTED:
+     * this driver cannot. */
+    bool (*fence)(Block *block, const char *const *addresses, int64_t seconds, GError **err);
+    bool (*unfence)(Block *block, const char *const *addresses, GError **err);
+
+    /* The addresses under which the cluster knows this process, as clients lists them: to be
+     * written down, so that who comes after us can shut us out. Elements char *; a change of the
+     * key adds one. NULL: this driver has none. */
+    GPtrArray *(*own_clients)(Block *block, GError **err);
+
+    /* Elements BlockPool *, in the order of BlockPurpose. */
+    GPtrArray *(*pools)(Block *block, GError **err);
+    /* Read the key again, from where open read it, and connect anew with it: after a change of the
+     * key in the cluster. Nothing to do: ok. */
+    bool (*reload_secret)(Block *block, GError **err);
 
     /* How a hypervisor reaches the sources: by a cluster's monitors as they are now, or, *access
      * NULL, as files. Caller frees. */
@@ -114,8 +183,8 @@ typedef struct Storage { /* a driver and its instance travel together; every cal
     const BlockOps *ops;
     Block *block;
 } Storage;
-/* Thin wrappers over the ops that pass the fault points and refuse inside a store transaction
- * (ERR_BUG): storage.c. */
+/* Thin wrappers over the ops that pass the fault points, refuse inside a store transaction
+ * (ERR_BUG) and ask first whether this process may still act (ERR_FENCED): storage.c. */
 bool storage_disk_create(const Storage *storage, const char *server_id, const char *image_id,
                          int64_t size, GError **err);
 bool storage_disk_exists(const Storage *storage, const char *server_id, bool *exists, GError **err);
@@ -127,6 +196,29 @@ bool storage_config_drive_store(const Storage *storage, const char *server_id, c
                                 size_t size, GError **err);
 bool storage_config_drive_source(const Storage *storage, const char *server_id, char **path,
                                  GError **err);
+bool storage_volume_create(const Storage *storage, const char *volume_id,
+                           const BlockVolumeSource *source, int64_t size, BlockProgressFn progress,
+                           void *opaque, GError **err);
+bool storage_volume_delete(const Storage *storage, const char *volume_id, GError **err);
+bool
+storage_volume_extend(const Storage *storage, const char *volume_id, int64_t size, GError **err);
+bool storage_volume_source(const Storage *storage, const char *volume_id, char **path,
+                           char **format, GError **err);
+bool storage_snapshot_create(const Storage *storage, const char *volume_id, const char *snapshot_id,
+                             GError **err);
+bool storage_snapshot_delete(const Storage *storage, const char *volume_id, const char *snapshot_id,
+                             GError **err);
+bool storage_flatten(const Storage *storage, const char *source, BlockProgressFn progress,
+                     void *opaque, GError **err);
+GPtrArray *storage_clients(const Storage *storage, const char *source, GError **err);
+bool
+storage_fence(const Storage *storage, const char *const *addresses, int64_t seconds, GError **err);
+/* Empty for a driver that has no such thing. */
+GPtrArray *storage_own_clients(const Storage *storage, GError **err);
+bool storage_unfence(const Storage *storage, const char *const *addresses, GError **err);
+GPtrArray *storage_things(const Storage *storage, BlockPurpose purpose, GError **err);
+GPtrArray *storage_pools(const Storage *storage, GError **err);
+bool storage_reload_secret(const Storage *storage, GError **err);
 bool storage_access(const Storage *storage, RbdAccess **access, GError **err);
 bool storage_secret(const Storage *storage, BlockSecret *secret, GError **err);
 char *storage_console_path(const Storage *storage, const char *server_id);
@@ -134,6 +226,17 @@ char *storage_console_path(const Storage *storage, const char *server_id);
  */
 typedef bool (*StorageInsideFn)(void);
 void storage_set_transaction_check(StorageInsideFn inside);
+/* May this process still touch the storage? Set once at start (NULL: always). */
+void storage_set_may_act(bool (*may_act)(void *opaque), void *opaque);
+
+/* ---- the fake's clients -----------------------------------------------------------------------
+ * For tests: block is the fake's. A source is what disk_source or volume_source gives. What is set
+ * lives in the fake's directory and outlives the process, as watchers do. */
+
+/* From now on address has source open; NULL: nobody has any more. */
+void block_fake_set_client(Block *block, const char *source, const char *address);
+/* Is it shut out? fence does that, and takes its entries away; unfence lets it in again. */
+bool block_fake_is_fenced(Block *block, const char *address);
 
 /* ---- config drive -----------------------------------------------------------------------------
  * openstack/latest (and 2018-08-27): meta_data.json, network_data.json, user_data,

@@ -12,17 +12,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES    ((size_t)4 << 20) /* one object of an image */
-#define ROOM_FIRST      (INT64_C(64) << 20)
-#define ROOM_STEP       (INT64_C(16) << 30)
-#define CONVERT_SECONDS 3600
-#define QEMU_IMG_MEMORY (INT64_C(8) << 30) /* librbd maps much that it never uses */
-#define SIZE_KEY        "godwit.size"
-#define PART_SUFFIX     ".part"
-#define ORIGINAL_SUFFIX ".qcow2"
+#define BUFFER_BYTES     ((size_t)4 << 20) /* one object of an image */
+#define ROOM_FIRST       (INT64_C(64) << 20)
+#define ROOM_STEP        (INT64_C(16) << 30)
+#define CONVERT_SECONDS  3600
+#define QEMU_OSD_SECONDS "30"
+#define QEMU_IMG_MEMORY  (INT64_C(8) << 30) /* librbd maps much that it never uses */
+#define SIZE_KEY         "godwit.size"
+#define PART_SUFFIX      ".part"
+#define ORIGINAL_SUFFIX  ".qcow2"
 
 struct BlockUpload {
-    Block *block;
+    RbdLink *link;
     char *image_id, *part;
     rbd_image_t image; /* NULL: closed */
     int64_t room;      /* its size for now */
@@ -48,6 +49,7 @@ upload_free(BlockUpload *upload)
 {
     part_close(upload);
     block_intake_clear(&upload->intake);
+    rbd_link_drop(upload->link);
     g_free(upload->buffer);
     g_free(upload->part);
     g_free(upload->image_id);
@@ -60,7 +62,7 @@ rbd_upload_abort(BlockUpload *upload)
     if (!upload)
         return;
     part_close(upload);
-    rbd_image_remove(upload->block, RBD_POOL_IMAGES, upload->part, NULL); /* else the sweep does */
+    rbd_image_remove(upload->link, BLOCK_FOR_IMAGES, upload->part, NULL); /* else the sweep does */
     upload_free(upload);
 }
 
@@ -76,22 +78,22 @@ BlockUpload *
 rbd_upload_begin(Block *block, const char *image_id, const char *claimed, int64_t max_bytes,
                  GError **err)
 {
+    g_autoptr(RbdLink) link = block_id_check(image_id, err) ? rbd_link(block, err) : NULL;
     BlockUpload *upload;
     BlockIntake intake;
 
-    if (!block_id_check(image_id, err) || !rbd_ready(block, err) ||
-        !rbd_space_check(block, RBD_POOL_IMAGES, err) ||
+    if (!link || !rbd_space_check(link, BLOCK_FOR_IMAGES, err) ||
         !block_intake_begin(&intake, claimed, max_bytes, err))
         return NULL;
     upload = g_new0(BlockUpload, 1);
-    upload->block = block;
+    upload->link = rbd_link_hold(link);
     upload->intake = intake;
     upload->image_id = g_strdup(image_id);
     upload->part = part_name(image_id);
     upload->room = ROOM_FIRST;
     upload->buffer = g_malloc(BUFFER_BYTES);
-    if (rbd_image_make(block, RBD_POOL_IMAGES, upload->part, ROOM_FIRST, err)) {
-        upload->image = rbd_image_open(block, RBD_POOL_IMAGES, upload->part, NULL, false, err);
+    if (rbd_image_make(link, BLOCK_FOR_IMAGES, upload->part, ROOM_FIRST, err)) {
+        upload->image = rbd_image_open(link, BLOCK_FOR_IMAGES, upload->part, NULL, false, err);
         if (upload->image) {
             rbd_flush(upload->image); /* from the first flush on, librbd's cache writes back */
             return upload;
@@ -104,7 +106,7 @@ rbd_upload_begin(Block *block, const char *image_id, const char *claimed, int64_
 static bool
 part_failed(BlockUpload *upload, const char *verb, int code, GError **err)
 {
-    return rbd_failed(upload->block, RBD_POOL_IMAGES, upload->part, verb, code, err);
+    return rbd_failed(upload->link, BLOCK_FOR_IMAGES, upload->part, verb, code, err);
 }
 
 static bool
@@ -170,47 +172,47 @@ part_finish(BlockUpload *upload, GError **err)
     return code >= 0 || part_failed(upload, "finish", code, err);
 }
 
+/* Unlike ours, QEMU's writes wait for ever in a pool that is full, and everything does in a cluster
+ * that does not answer: only this form of a name takes a time-out. No part of it has a colon. */
 static char *
-qemu_name(Block *block, const char *format, const char *image)
+qemu_name(const RbdLink *link, const char *image)
 {
-    return g_strdup_printf("driver=%s,file.driver=rbd,file.pool=%s,file.image=%s,file.conf=%s,"
-                           "file.user=%s",
-                           format, block->pools[RBD_POOL_IMAGES], image, block->conf, block->user);
+    const Block *block = link->block;
+
+    return g_strdup_printf("rbd:%s/%s:id=%s:conf=%s:rados_osd_op_timeout=" QEMU_OSD_SECONDS,
+                           block->pools[BLOCK_FOR_IMAGES], image, block->user, block->conf);
 }
 
 static bool
 convert(BlockUpload *upload, const char *raw, int64_t virtual_size, GError **err)
 {
-    Block *block = upload->block;
-    g_autofree char *from = qemu_name(block, "qcow2", upload->part);
-    g_autofree char *to = qemu_name(block, "raw", raw);
-    const char *const name[] = {"--image-opts", from, NULL};
-    const char *const argv[] = {"qemu-img",
-                                "convert",
-                                "-n",
-                                "--target-is-zero",
-                                "-W",
-                                "--image-opts",
-                                "--target-image-opts",
-                                from,
-                                to,
-                                NULL};
+    RbdLink *link = upload->link;
+    g_autofree char *from = qemu_name(link, upload->part);
+    g_autofree char *to = qemu_name(link, raw);
+    g_autofree char *full = NULL;
+    const char *const name[] = {"-f", "qcow2", from, NULL};
+    const char *const argv[] = {"qemu-img", "convert", "-n",    "--target-is-zero",
+                                "-W",       "-f",      "qcow2", "-O",
+                                "raw",      from,      to,      NULL};
     g_autoptr(GError) error = NULL;
 
     if (!block_qemu_img_agrees(name, QEMU_IMG_MEMORY, virtual_size, err) ||
-        !rbd_image_make(block, RBD_POOL_IMAGES, raw, (uint64_t)virtual_size, err))
+        !rbd_image_make(link, BLOCK_FOR_IMAGES, raw, (uint64_t)virtual_size, err))
         return false;
     if (process_run(argv, clock_monotonic() + CONVERT_SECONDS * USEC_PER_SEC, NULL, &error))
         return true;
+    full = rbd_pool_full(link, BLOCK_FOR_IMAGES);
+    if (full)
+        return err_set(err, ERR_QUOTA, "cannot convert the image to raw: %s", full);
     return err_set(err, err_is(error, ERR_TIMEOUT) ? ERR_TIMEOUT : ERR_BACKEND,
                    "cannot convert the image to raw: %s", error->message);
 }
 
 /* From here on disks can stem from it; the name is still the unfinished one. */
 static bool
-base_make(Block *block, const char *image, GError **err)
+base_make(RbdLink *link, const char *image, GError **err)
 {
-    rbd_image_t opened = rbd_image_open(block, RBD_POOL_IMAGES, image, NULL, false, err);
+    rbd_image_t opened = rbd_image_open(link, BLOCK_FOR_IMAGES, image, NULL, false, err);
     int code;
 
     if (!opened)
@@ -220,7 +222,7 @@ base_make(Block *block, const char *image, GError **err)
         code = rbd_snap_protect(opened, RBD_BASE_SNAP);
     rbd_close(opened);
     return code >= 0 ||
-           rbd_failed(block, RBD_POOL_IMAGES, image, "make the base snapshot of", code, err);
+           rbd_failed(link, BLOCK_FOR_IMAGES, image, "make the base snapshot of", code, err);
 }
 
 static bool
@@ -228,35 +230,35 @@ publish(BlockUpload *upload, const char *part, const char *final, GError **err)
 {
     int code;
 
-    code = rbd_rename(upload->block->io[RBD_POOL_IMAGES], part, final);
+    code = rbd_rename(upload->link->io[BLOCK_FOR_IMAGES], part, final);
     if (code == -EEXIST)
         return err_set(err, ERR_CONFLICT, "image %s has data already", upload->image_id);
-    return code >= 0 || rbd_failed(upload->block, RBD_POOL_IMAGES, final, "make", code, err);
+    return code >= 0 || rbd_failed(upload->link, BLOCK_FOR_IMAGES, final, "make", code, err);
 }
 
 static bool
 publish_qcow2(BlockUpload *upload, int64_t virtual_size, GError **err)
 {
-    Block *block = upload->block;
+    RbdLink *link = upload->link;
     g_autofree char *raw = part_name(upload->image_id);
     g_autofree char *original = g_strconcat(upload->image_id, ORIGINAL_SUFFIX, NULL);
     bool exists;
 
-    if (!rbd_image_exists(block, upload->image_id, &exists, err))
+    if (!rbd_image_exists(link->block, upload->image_id, &exists, err))
         return false;
     if (exists)
         return err_set(err, ERR_CONFLICT, "image %s has data already", upload->image_id);
-    if (convert(upload, raw, virtual_size, err) && base_make(block, raw, err)) {
+    if (convert(upload, raw, virtual_size, err) && base_make(link, raw, err)) {
         part_close(upload);
         /* without its image it is the rest of an upload that died between the two renames */
-        if (rbd_image_remove(block, RBD_POOL_IMAGES, original, err) &&
+        if (rbd_image_remove(link, BLOCK_FOR_IMAGES, original, err) &&
             publish(upload, upload->part, original, err)) {
             if (publish(upload, raw, upload->image_id, err))
                 return true;
-            rbd_image_remove(block, RBD_POOL_IMAGES, original, NULL);
+            rbd_image_remove(link, BLOCK_FOR_IMAGES, original, NULL);
         }
     }
-    rbd_image_remove(block, RBD_POOL_IMAGES, raw, NULL);
+    rbd_image_remove(link, BLOCK_FOR_IMAGES, raw, NULL);
     return false;
 }
 
@@ -272,7 +274,7 @@ rbd_upload_commit(BlockUpload *upload, int64_t max_virtual, BlockImageInfo *info
         ok = publish_qcow2(upload, virtual_size, err);
     } else if (ok) {
         part_close(upload);
-        ok = base_make(upload->block, upload->part, err) &&
+        ok = base_make(upload->link, upload->part, err) &&
              publish(upload, upload->part, upload->image_id, err);
     }
     if (!ok) {
@@ -288,7 +290,7 @@ rbd_upload_commit(BlockUpload *upload, int64_t max_virtual, BlockImageInfo *info
  */
 
 typedef struct Download {
-    Block *block;
+    RbdLink *link;
     rbd_image_t image;
     int64_t size;
     int fd;
@@ -300,7 +302,6 @@ static void
 download_thread(void *opaque)
 {
     Download *download = opaque;
-    Block *block = download->block;
     g_autofree char *buffer = g_malloc(BUFFER_BYTES);
     bool ok = true;
 
@@ -319,26 +320,23 @@ download_thread(void *opaque)
     }
     rbd_close(download->image);
     close(download->fd);
+    rbd_link_drop(download->link);
     g_free(download);
-    pthread_mutex_lock(&block->lock);
-    if (--block->downloads == 0)
-        pthread_cond_broadcast(&block->idle);
-    pthread_mutex_unlock(&block->lock);
 }
 
 /* The bytes as they were uploaded. */
 static rbd_image_t
-original_open(Block *block, const char *image_id, GError **err)
+original_open(RbdLink *link, const char *image_id, GError **err)
 {
     g_autofree char *original = g_strconcat(image_id, ORIGINAL_SUFFIX, NULL);
     g_autoptr(GError) error = NULL;
     /* Only an image that was published has an original that counts. */
-    rbd_image_t image = rbd_image_open(block, RBD_POOL_IMAGES, image_id, RBD_BASE_SNAP, true, err);
+    rbd_image_t image = rbd_image_open(link, BLOCK_FOR_IMAGES, image_id, RBD_BASE_SNAP, true, err);
     rbd_image_t as_sent;
 
     if (!image)
         return NULL;
-    as_sent = rbd_image_open(block, RBD_POOL_IMAGES, original, NULL, true, &error);
+    as_sent = rbd_image_open(link, BLOCK_FOR_IMAGES, original, NULL, true, &error);
     if (as_sent) {
         rbd_close(image);
         return as_sent;
@@ -353,6 +351,7 @@ original_open(Block *block, const char *image_id, GError **err)
 int
 rbd_download_open(Block *block, const char *image_id, GError **err)
 {
+    g_autoptr(RbdLink) link = block_id_check(image_id, err) ? rbd_link(block, err) : NULL;
     Download *download;
     rbd_image_t image;
     char text[32] = "";
@@ -360,23 +359,21 @@ rbd_download_open(Block *block, const char *image_id, GError **err)
     int64_t size = 0;
     int ends[2], code;
 
-    if (!block_id_check(image_id, err) || !rbd_ready(block, err))
+    if (!link)
         return -1;
-    image = original_open(block, image_id, err);
+    image = original_open(link, image_id, err);
     if (!image)
         return -1;
     code = rbd_metadata_get(image, SIZE_KEY, text, &length);
     if (code < 0 || !parse_int64(text, 1, INT64_MAX, &size) ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
         rbd_close(image);
-        rbd_failed(block, RBD_POOL_IMAGES, image_id, "read", code < 0 ? code : -EIO, err);
+        rbd_failed(link, BLOCK_FOR_IMAGES, image_id, "read", code < 0 ? code : -EIO, err);
         return -1;
     }
     download = g_new0(Download, 1);
-    *download = (Download){.block = block, .image = image, .size = size, .fd = ends[1]};
-    pthread_mutex_lock(&block->lock);
-    block->downloads++;
-    pthread_mutex_unlock(&block->lock);
+    *download =
+        (Download){.link = rbd_link_hold(link), .image = image, .size = size, .fd = ends[1]};
     thread_start_detached("rbd-download", download_thread, download);
     return ends[0];
 }
@@ -387,17 +384,18 @@ rbd_download_open(Block *block, const char *image_id, GError **err)
 bool
 rbd_image_exists(Block *block, const char *image_id, bool *exists, GError **err)
 {
+    g_autoptr(RbdLink) link = block_id_check(image_id, err) ? rbd_link(block, err) : NULL;
     rbd_image_t image = NULL;
     int code;
 
     *exists = false;
-    if (!block_id_check(image_id, err) || !rbd_ready(block, err))
+    if (!link)
         return false;
-    code = rbd_open_read_only(block->io[RBD_POOL_IMAGES], image_id, &image, RBD_BASE_SNAP);
+    code = rbd_open_read_only(link->io[BLOCK_FOR_IMAGES], image_id, &image, RBD_BASE_SNAP);
     if (code == -ENOENT)
         return true;
     if (code < 0)
-        return rbd_failed(block, RBD_POOL_IMAGES, image_id, "look at", code, err);
+        return rbd_failed(link, BLOCK_FOR_IMAGES, image_id, "look at", code, err);
     rbd_close(image);
     *exists = true;
     return true;
@@ -405,26 +403,27 @@ rbd_image_exists(Block *block, const char *image_id, bool *exists, GError **err)
 
 /* Disks that stem from the image would lose what they did not write themselves. */
 static bool
-has_no_children(Block *block, const char *image_id, GError **err)
+has_no_children(RbdLink *link, const char *image_id, GError **err)
 {
     rbd_linked_image_spec_t children[1] = {{0}};
     size_t n = G_N_ELEMENTS(children);
     rbd_image_t image = NULL;
     bool ok = true;
-    int code = rbd_open_read_only(block->io[RBD_POOL_IMAGES], image_id, &image, RBD_BASE_SNAP);
+    int code = rbd_open_read_only(link->io[BLOCK_FOR_IMAGES], image_id, &image, RBD_BASE_SNAP);
 
     if (code == -ENOENT)
         return true;
     if (code < 0)
-        return rbd_failed(block, RBD_POOL_IMAGES, image_id, "open", code, err);
+        return rbd_failed(link, BLOCK_FOR_IMAGES, image_id, "open", code, err);
     code = rbd_list_children3(image, children, &n);
     if (code == -ERANGE)
-        ok = err_set(err, ERR_CONFLICT, "image %s is in use: %zu disks stem from it", image_id, n);
+        ok = err_set(err, ERR_CONFLICT, "image %s is in use: %zu disks or volumes stem from it",
+                     image_id, n);
     else if (code < 0)
-        ok = rbd_failed(block, RBD_POOL_IMAGES, image_id, "list the children of", code, err);
+        ok = rbd_failed(link, BLOCK_FOR_IMAGES, image_id, "list the children of", code, err);
     else if (n > 0)
-        ok = err_set(err, ERR_CONFLICT, "image %s is in use: the disk %s/%s stems from it",
-                     image_id, children[0].pool_name, children[0].image_name);
+        ok = err_set(err, ERR_CONFLICT, "image %s is in use: %s/%s stems from it", image_id,
+                     children[0].pool_name, children[0].image_name);
     if (code >= 0)
         rbd_linked_image_spec_list_cleanup(children, n);
     rbd_close(image);
@@ -434,14 +433,14 @@ has_no_children(Block *block, const char *image_id, GError **err)
 bool
 rbd_image_delete(Block *block, const char *image_id, GError **err)
 {
+    g_autoptr(RbdLink) link = block_id_check(image_id, err) ? rbd_link(block, err) : NULL;
     g_autofree char *original = NULL;
 
-    if (!block_id_check(image_id, err) || !rbd_ready(block, err) ||
-        !has_no_children(block, image_id, err))
+    if (!link || !has_no_children(link, image_id, err))
         return false;
     original = g_strconcat(image_id, ORIGINAL_SUFFIX, NULL);
-    return rbd_image_remove(block, RBD_POOL_IMAGES, image_id, err) &&
-           rbd_image_remove(block, RBD_POOL_IMAGES, original, err);
+    return rbd_image_remove(link, BLOCK_FOR_IMAGES, image_id, err) &&
+           rbd_image_remove(link, BLOCK_FOR_IMAGES, original, err);
 }
 
 static bool
@@ -453,9 +452,9 @@ is_listed(GPtrArray *names, const char *name)
 /* Remove what uploads left that nobody writes any more. What cannot be removed is left for the next
  * time. */
 bool
-rbd_sweep_images(Block *block)
+rbd_sweep_images(RbdLink *link)
 {
-    g_autoptr(GPtrArray) names = rbd_image_names(block, RBD_POOL_IMAGES, NULL);
+    g_autoptr(GPtrArray) names = rbd_image_names(link, BLOCK_FOR_IMAGES, NULL);
 
     for (guint i = 0; names && i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
@@ -466,7 +465,7 @@ rbd_sweep_images(Block *block)
             continue;
         if ((*rest == '.' && g_str_has_suffix(rest, PART_SUFFIX)) ||
             (strcmp(rest, ORIGINAL_SUFFIX) == 0 && !is_listed(names, id)))
-            rbd_image_remove(block, RBD_POOL_IMAGES, name, NULL);
+            rbd_image_remove(link, BLOCK_FOR_IMAGES, name, NULL);
     }
     return names != NULL;
 }

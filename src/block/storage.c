@@ -2,8 +2,9 @@
 /* storage.c: the way from the tasks to a storage driver
  *
  * Every call passes two fault points, so that the crash suite can end the process just before and
- * just after each effect, and is refused inside a store transaction: storage may block for a long
- * time, and the store has one writer. */
+ * just after each effect. It is refused inside a store transaction (storage may block for a long
+ * time, and the store has one writer) and to a process that may not act: what another one took over
+ * is the other one's. */
 
 #include "block/block.h"
 
@@ -11,6 +12,8 @@
 #include <string.h>
 
 static _Atomic(StorageInsideFn) inside_transaction;
+static bool (*_Atomic may_act)(void *opaque);
+static void *_Atomic may_act_opaque;
 
 void
 storage_set_transaction_check(StorageInsideFn inside)
@@ -18,13 +21,24 @@ storage_set_transaction_check(StorageInsideFn inside)
     atomic_store(&inside_transaction, inside);
 }
 
+void
+storage_set_may_act(bool (*ask)(void *opaque), void *opaque)
+{
+    atomic_store(&may_act_opaque, opaque);
+    atomic_store(&may_act, ask);
+}
+
 static bool
 call_permitted(const char *call, GError **err)
 {
     StorageInsideFn inside = atomic_load(&inside_transaction);
+    bool (*ask)(void *) = atomic_load(&may_act);
 
     if (inside && inside())
         return err_set(err, ERR_BUG, "storage call %s inside a store transaction", call);
+    if (ask && !ask(atomic_load(&may_act_opaque)))
+        return err_set(err, ERR_FENCED,
+                       "storage call %s refused: this controller does not hold the lease", call);
     return true;
 }
 
@@ -88,7 +102,104 @@ storage_config_drive_source(const Storage *storage, const char *server_id, char 
     STORAGE_CALL("config-drive-source", config_drive_source(storage->block, server_id, path, err));
 }
 
-/* Reads only, so no fault points: a crash before or after is the same. */
+bool
+storage_volume_create(const Storage *storage, const char *volume_id,
+                      const BlockVolumeSource *source, int64_t size, BlockProgressFn progress,
+                      void *opaque, GError **err)
+{
+    STORAGE_CALL("volume-create",
+                 volume_create(storage->block, volume_id, source, size, progress, opaque, err));
+}
+
+bool
+storage_volume_delete(const Storage *storage, const char *volume_id, GError **err)
+{
+    STORAGE_CALL("volume-delete", volume_delete(storage->block, volume_id, err));
+}
+
+bool
+storage_volume_extend(const Storage *storage, const char *volume_id, int64_t size, GError **err)
+{
+    STORAGE_CALL("volume-extend", volume_extend(storage->block, volume_id, size, err));
+}
+
+bool
+storage_snapshot_create(const Storage *storage, const char *volume_id, const char *snapshot_id,
+                        GError **err)
+{
+    STORAGE_CALL("snapshot-create", snapshot_create(storage->block, volume_id, snapshot_id, err));
+}
+
+bool
+storage_snapshot_delete(const Storage *storage, const char *volume_id, const char *snapshot_id,
+                        GError **err)
+{
+    STORAGE_CALL("snapshot-delete", snapshot_delete(storage->block, volume_id, snapshot_id, err));
+}
+
+bool
+storage_flatten(const Storage *storage, const char *source, BlockProgressFn progress, void *opaque,
+                GError **err)
+{
+    STORAGE_CALL("flatten", flatten(storage->block, source, progress, opaque, err));
+}
+
+bool
+storage_fence(const Storage *storage, const char *const *addresses, int64_t seconds, GError **err)
+{
+    STORAGE_CALL("fence", fence(storage->block, addresses, seconds, err));
+}
+
+bool
+storage_unfence(const Storage *storage, const char *const *addresses, GError **err)
+{
+    STORAGE_CALL("unfence", unfence(storage->block, addresses, err));
+}
+
+bool
+storage_reload_secret(const Storage *storage, GError **err)
+{
+    return call_permitted("reload-secret", err) && storage->ops->reload_secret(storage->block, err);
+}
+
+/* Reads only from here on, so no fault points: a crash before or after is the same. */
+bool
+storage_volume_source(const Storage *storage, const char *volume_id, char **path, char **format,
+                      GError **err)
+{
+    return call_permitted("volume-source", err) &&
+           storage->ops->volume_source(storage->block, volume_id, path, format, err);
+}
+
+GPtrArray *
+storage_things(const Storage *storage, BlockPurpose purpose, GError **err)
+{
+    return call_permitted("things", err) ? storage->ops->things(storage->block, purpose, err)
+                                         : NULL;
+}
+
+GPtrArray *
+storage_clients(const Storage *storage, const char *source, GError **err)
+{
+    return call_permitted("clients", err) ? storage->ops->clients(storage->block, source, err)
+                                          : NULL;
+}
+
+GPtrArray *
+storage_own_clients(const Storage *storage, GError **err)
+{
+    if (!call_permitted("own-clients", err))
+        return NULL;
+    return storage->ops->own_clients ? storage->ops->own_clients(storage->block, err)
+                                     : g_ptr_array_new_with_free_func(g_free);
+}
+
+GPtrArray *
+storage_pools(const Storage *storage, GError **err)
+{
+    return call_permitted("pools", err) ? storage->ops->pools(storage->block, err) : NULL;
+}
+
 bool
 storage_access(const Storage *storage, RbdAccess **access, GError **err)
 {
@@ -116,4 +227,25 @@ char *
 storage_console_path(const Storage *storage, const char *server_id)
 {
     return storage->ops->console_path(storage->block, server_id);
+}
+
+const char *const block_purpose_names[] = {"images", "instances", "volumes", NULL};
+
+void
+block_pool_free(BlockPool *pool)
+{
+    if (!pool)
+        return;
+    g_free(pool->name);
+    g_free(pool->trouble);
+    g_free(pool);
+}
+
+void
+block_client_free(BlockClient *client)
+{
+    if (!client)
+        return;
+    g_free(client->address);
+    g_free(client);
 }

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define PAGE 1000
+
 const Noun noun_server = {"server",  SERVICE_COMPUTE, "/servers/detail",
                           "servers", "/servers",      "server"};
 const Noun noun_image = {"image", SERVICE_IMAGE, "/images", "images", "/images", NULL};
@@ -11,6 +13,10 @@ const Noun noun_flavor = {"flavor",  SERVICE_COMPUTE, "/flavors/detail",
                           "flavors", "/flavors",      "flavor"};
 const Noun noun_network = {"network",  SERVICE_NETWORK, "/networks",
                            "networks", "/networks",     "network"};
+const Noun noun_volume = {"volume",  SERVICE_VOLUME, "/volumes/detail",
+                          "volumes", "/volumes",     "volume"};
+const Noun noun_snapshot = {"snapshot",  SERVICE_VOLUME, "/snapshots/detail",
+                            "snapshots", "/snapshots",   "snapshot"};
 const Noun noun_subnet = {"subnet", SERVICE_NETWORK, "/subnets", "subnets", "/subnets", "subnet"};
 
 void
@@ -124,6 +130,10 @@ cli_find(Cli *cli, const Noun *noun, const char *name_or_id, GError **err)
 {
     g_autofree char *escaped = client_escape(name_or_id);
 
+    if (!*name_or_id) {
+        usage_error(err, "the name of a %s is empty", noun->name);
+        return NULL;
+    }
     if (uuid_is_valid(name_or_id)) {
         g_autofree char *path = g_strconcat(noun->show, "/", escaped, NULL);
         g_autoptr(GError) error = NULL;
@@ -178,4 +188,45 @@ cli_delete_all(Cli *cli, const Noun *noun, GError **err)
         cli_say(cli, "%s %s deleted", noun->name, name);
     }
     return true;
+}
+
+json_t *
+cli_get_all(Cli *cli, const Noun *noun, const char *path, GError **err)
+{
+    g_autoptr(json_t) all = json_array();
+    g_autofree char *marker = NULL;
+
+    for (;;) {
+        g_autofree char *page =
+            g_strdup_printf("%s%climit=%d%s%s", path, strchr(path, '?') ? '&' : '?', PAGE,
+                            marker ? "&marker=" : "", marker ? marker : "");
+        g_autoptr(json_t) rows = cli_get(cli, noun->service, page, noun->list_key, err);
+
+        if (!rows)
+            return NULL;
+        json_array_extend(all, rows);
+        if (json_array_size(rows) < PAGE)
+            return g_steal_pointer(&all);
+        g_free(marker);
+        marker = g_strdup(json_text_at(json_array_get(rows, json_array_size(rows) - 1), "id"));
+    }
+}
+
+json_t *
+cli_properties(Cli *cli, GError **err)
+{
+    const GPtrArray *pairs = args_list(cli->args, "property");
+    g_autoptr(json_t) metadata = json_object();
+
+    for (unsigned i = 0; pairs && i < pairs->len; i++) {
+        const char *pair = pairs->pdata[i];
+        const char *equals = strchr(pair, '=');
+        g_autofree char *key = equals ? g_strndup(pair, (size_t)(equals - pair)) : NULL;
+
+        if (!key || !*key || json_object_set_new(metadata, key, json_string(equals + 1)) < 0) {
+            usage_error(err, "--property wants KEY=VALUE, not \"%s\"", pair);
+            return NULL;
+        }
+    }
+    return g_steal_pointer(&metadata);
 }

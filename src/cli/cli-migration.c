@@ -7,146 +7,33 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
-#define POLL_MS       1000
-#define PLAIN_LINE_US (5 * USEC_PER_SEC)
-#define GONE_WAIT_US  (120 * USEC_PER_SEC) /* a controller that is restarted is back by then */
 
 static bool
-is_final(const char *status)
+is_over(const json_t *migration)
 {
     static const char *const final[] = {"completed", "error", "failed", "cancelled", NULL};
 
-    return g_strv_contains(final, status);
-}
-
-static unsigned
-terminal_width(FILE *stream)
-{
-    struct winsize size = {0};
-
-    return ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col - 1u
-                                                                             : 79u;
-}
-
-typedef struct Display {
-    bool quiet; /* --json: no progress at all */
-    bool is_tty;
-    bool line_open;
-    char phase[32];
-    int64_t shown_us;
-} Display;
-
-static void
-display_end(Display *display)
-{
-    if (display->line_open)
-        fputc('\n', stderr);
-    display->line_open = false;
-}
-
-/* On a terminal the line is redrawn; elsewhere a new one is written when the phase changes, or at
- * times. */
-static void
-display_progress(Display *display, const json_t *migration)
-{
-    int64_t now = clock_monotonic();
-    const char *phase = json_text_at(migration, "phase");
-    bool is_new = !g_str_equal(phase, display->phase);
-
-    if (display->quiet || (!display->is_tty && !is_new && now - display->shown_us < PLAIN_LINE_US))
-        return;
-
-    g_autofree char *line =
-        progress_line(migration, display->is_tty ? terminal_width(stderr) : UINT_MAX);
-
-    if (display->is_tty)
-        fprintf(stderr, "\r%s\033[K", line);
-    else
-        fprintf(stderr, "%s\n", line);
-    fflush(stderr);
-    display->line_open = display->is_tty;
-    display->shown_us = now;
-    g_strlcpy(display->phase, phase, sizeof(display->phase));
-}
-
-/* The controller does not answer: wait for it, as the move goes on without it. */
-static bool
-controller_gone(Display *display, int64_t *since, const char *id, GError **error, GError **err)
-{
-    int64_t now = clock_monotonic();
-
-    if (!err_is(*error, ERR_UNREACHABLE) && !err_is(*error, ERR_TIMEOUT) &&
-        !err_is(*error, ERR_BUSY)) {
-        g_propagate_error(err, g_steal_pointer(error));
-        return false;
-    }
-    if (*since == 0) {
-        display_end(display);
-        if (!display->quiet)
-            fprintf(stderr, "godwitd does not answer; the move goes on between the nodes; waiting "
-                            "for godwitd to come back ...\n");
-        *since = now;
-    } else if (now - *since > GONE_WAIT_US) {
-        g_propagate_prefixed_error(
-            err, g_steal_pointer(error),
-            "how move %s ended is not known, godwitd has not answered for %d "
-            "s; see godwit migration show %s: ",
-            id, (int)(GONE_WAIT_US / USEC_PER_SEC), id);
-        return false;
-    }
-    g_clear_error(error);
-    g_usleep(500 * USEC_PER_MSEC);
-    return true;
-}
-
-/* The migration as it is at its end; NULL with *err if that cannot be learnt. */
-static json_t *
-follow(Cli *cli, const char *id, GError **err)
-{
-    Display display = {.quiet = cli->json, .is_tty = isatty(STDERR_FILENO)};
-    int64_t gone_since = 0, updated = -1;
-    g_autofree char *base = g_strconcat("/migrations/", id, NULL);
-
-    client_catch_interrupt();
-    for (;;) {
-        g_autofree char *path = updated < 0 ? g_strdup(base)
-                                            : g_strdup_printf("%s?since=%" PRId64 "&wait_ms=%d",
-                                                              base, updated, POLL_MS);
-        g_autoptr(GError) error = NULL;
-        g_autoptr(json_t) migration = client_is_interrupted()
-                                          ? NULL
-                                          : cli_get(cli, SERVICE_GODWIT, path, "migration", &error);
-
-        if (client_is_interrupted()) {
-            display_end(&display);
-            err_set(err, ERR_CANCELLED,
-                    "stopped watching; move %s itself goes on. See how it fares: "
-                    "godwit migration show --follow %s",
-                    id, id);
-            return NULL;
-        }
-        if (!migration) {
-            if (!controller_gone(&display, &gone_since, id, &error, err))
-                return NULL;
-            continue;
-        }
-        gone_since = 0;
-        updated = json_int_at(migration, "updated_at");
-        display_progress(&display, migration);
-        if (is_final(json_text_at(migration, "status"))) {
-            display_end(&display);
-            return g_steal_pointer(&migration);
-        }
-    }
+    return g_strv_contains(final, json_text_at(migration, "status"));
 }
 
 bool
 cli_follow_migration(Cli *cli, const char *id, GError **err)
 {
-    g_autoptr(json_t) migration = follow(cli, id, err);
+    g_autofree char *path = g_strconcat("/migrations/", id, NULL);
+    g_autofree char *what = g_strconcat("move ", id, NULL);
+    g_autofree char *again = g_strconcat("godwit migration show --follow ", id, NULL);
+    const Follow follow = {
+        .path = path,
+        .key = "migration",
+        .what = what,
+        .again = again,
+        .meanwhile = "the move goes on between the nodes",
+        .phase_key = "phase",
+        .line = progress_line,
+        .is_over = is_over,
+        .long_poll = true,
+    };
+    g_autoptr(json_t) migration = cli_follow(cli, &follow, err);
 
     if (!migration)
         return false;

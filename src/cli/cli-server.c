@@ -6,6 +6,7 @@
 
 #define WAIT_US       (600 * USEC_PER_SEC)
 #define USER_DATA_MAX 49152 /* 64 KiB in base64 */
+#define VOLUME_MAX_GB 1000000
 
 static const Column columns[] = {
     {"id", "id"},
@@ -39,25 +40,6 @@ networks_wanted(Cli *cli, GError **err)
         json_array_append_new(list, json_pack("{s:s}", "uuid", json_text_at(network, "id")));
     }
     return g_steal_pointer(&list);
-}
-
-static bool
-add_properties(Cli *cli, json_t *server, GError **err)
-{
-    const GPtrArray *pairs = args_list(cli->args, "property");
-    g_autoptr(json_t) metadata = json_object();
-
-    for (unsigned i = 0; pairs && i < pairs->len; i++) {
-        const char *pair = pairs->pdata[i];
-        const char *equals = strchr(pair, '=');
-        g_autofree char *key = equals ? g_strndup(pair, (size_t)(equals - pair)) : NULL;
-
-        if (!key || !*key || json_object_set_new(metadata, key, json_string(equals + 1)) < 0)
-            return usage_error(err, "--property wants KEY=VALUE, not \"%s\"", pair);
-    }
-    if (pairs)
-        json_object_set(server, "metadata", metadata);
-    return true;
 }
 
 static bool
@@ -108,27 +90,78 @@ wait_active(Cli *cli, const char *id, json_t **server, GError **err)
                    id, (int)(WAIT_US / USEC_PER_SEC), id);
 }
 
+/* What it boots from: the flavor's disk made from an image, a new volume made from one, or a volume
+ * that is there; and the volumes that it gets besides. */
+static bool
+add_disks(Cli *cli, json_t *server, GError **err)
+{
+    const char *image_name = args_text(cli->args, "image");
+    const char *volume_name = args_text(cli->args, "volume");
+    const GPtrArray *more = args_list(cli->args, "attach");
+    int64_t new_gb = 0;
+    g_autoptr(json_t) boot = NULL, mapping = json_array();
+
+    if (!image_name == !volume_name)
+        return usage_error(err, "either --image or --volume says what it boots from");
+    if (volume_name && args_text(cli->args, "boot-from-volume"))
+        return usage_error(err, "--boot-from-volume makes a volume from an image: it goes with "
+                                "--image, not with --volume");
+    if (!args_int(cli->args, "boot-from-volume", 1, VOLUME_MAX_GB, &new_gb, err))
+        return false;
+    if (args_flag(cli->args, "delete-volume") && image_name && !new_gb)
+        return usage_error(err, "--delete-volume goes with --volume or --boot-from-volume");
+    boot = cli_find(cli, image_name ? &noun_image : &noun_volume,
+                    image_name ? image_name : volume_name, err);
+    if (!boot)
+        return false;
+    /* Compute wants the image's own disk listed when there are others beside it. */
+    if (image_name && !new_gb)
+        json_object_set(server, "imageRef", json_object_get(boot, "id"));
+    if (!image_name || new_gb || more)
+        json_array_append_new(
+            mapping, json_pack("{s:O,s:s,s:s,s:o*,s:i,s:b}", "uuid", json_at(boot, "id"),
+                               "source_type", image_name ? "image" : "volume", "destination_type",
+                               image_name && !new_gb ? "local" : "volume", "volume_size",
+                               new_gb ? json_integer(new_gb) : NULL, "boot_index", 0,
+                               "delete_on_termination",
+                               (image_name && !new_gb) || args_flag(cli->args, "delete-volume")));
+    for (unsigned i = 0; more && i < more->len; i++) {
+        g_autoptr(json_t) volume = cli_find(cli, &noun_volume, more->pdata[i], err);
+
+        if (!volume)
+            return false;
+        json_array_append_new(mapping, json_pack("{s:O,s:s,s:s,s:i}", "uuid", json_at(volume, "id"),
+                                                 "source_type", "volume", "destination_type",
+                                                 "volume", "boot_index", -1));
+    }
+    if (json_array_size(mapping) > 0)
+        json_object_set(server, "block_device_mapping_v2", mapping);
+    return true;
+}
+
 static bool
 server_create(Cli *cli, GError **err)
 {
     const char *name = args_word(cli->args, 0);
-    g_autoptr(json_t) image = cli_find(cli, &noun_image, args_text(cli->args, "image"), err);
-    g_autoptr(json_t) flavor =
-        image ? cli_find(cli, &noun_flavor, args_text(cli->args, "flavor"), err) : NULL;
+    g_autoptr(json_t) metadata = cli_properties(cli, err);
+    g_autoptr(json_t) wanted =
+        json_pack("{s:s,s:s*,s:s*}", "name", name, "host", args_text(cli->args, "host"), "key_name",
+                  args_text(cli->args, "key-name"));
+    g_autoptr(json_t) body = json_pack("{s:O}", "server", wanted);
+
+    if (!metadata || !add_disks(cli, wanted, err))
+        return false;
+
+    g_autoptr(json_t) flavor = cli_find(cli, &noun_flavor, args_text(cli->args, "flavor"), err);
     g_autoptr(json_t) networks = flavor ? networks_wanted(cli, err) : NULL;
     g_autoptr(json_t) server = NULL;
 
-    if (!networks)
+    if (!networks || !add_user_data(cli, wanted, err))
         return false;
-
-    g_autoptr(json_t) wanted = json_pack(
-        "{s:s,s:s,s:s,s:O,s:s*,s:s*}", "name", name, "imageRef", json_text_at(image, "id"),
-        "flavorRef", json_text_at(flavor, "id"), "networks", networks, "host",
-        args_text(cli->args, "host"), "key_name", args_text(cli->args, "key-name"));
-    g_autoptr(json_t) body = json_pack("{s:O}", "server", wanted);
-
-    if (!add_properties(cli, wanted, err) || !add_user_data(cli, wanted, err))
-        return false;
+    json_object_set(wanted, "flavorRef", json_object_get(flavor, "id"));
+    json_object_set(wanted, "networks", networks);
+    if (json_object_size(metadata) > 0)
+        json_object_set(wanted, "metadata", metadata);
     if (!cli_post(cli, SERVICE_COMPUTE, "/servers", body, "server", &server, err)) {
         g_prefix_error(err, "cannot create server %s: ", name);
         return false;
@@ -154,53 +187,83 @@ server_create(Cli *cli, GError **err)
 static bool
 server_list(Cli *cli, GError **err)
 {
-    g_autoptr(json_t) all = json_array();
-    g_autofree char *marker = NULL;
-    const char *scope = args_flag(cli->args, "all-projects") ? "&all_tenants=1" : "";
+    g_autoptr(json_t) servers = cli_get_all(
+        cli, &noun_server,
+        args_flag(cli->args, "all-projects") ? "/servers/detail?all_tenants=1" : "/servers/detail",
+        err);
 
-    for (;;) {
-        g_autofree char *path = g_strdup_printf("/servers/detail?limit=1000%s%s%s", scope,
-                                                marker ? "&marker=" : "", marker ? marker : "");
-        g_autoptr(json_t) rows = cli_get(cli, SERVICE_COMPUTE, path, "servers", err);
-
-        if (!rows)
-            return false;
-        json_array_extend(all, rows);
-        if (json_array_size(rows) < 1000)
-            break;
-        g_free(marker);
-        marker = g_strdup(json_text_at(json_array_get(rows, json_array_size(rows) - 1), "id"));
-    }
-    cli_print_list(cli, all, columns);
-    return true;
+    if (servers)
+        cli_print_list(cli, servers, columns);
+    return servers != NULL;
 }
 
-/* Compute's answer has no place for what is not known of a server; Godwit's own has, for
- * administrators. */
+/* Compute's answer has no place for what is not known of a server, for its volumes with their
+ * names, and for who has its disks open; Godwit's own has, for administrators. */
 static void
-add_uncertainty(Cli *cli, json_t *server)
+add_own_knowledge(Cli *cli, json_t *server)
 {
-    g_autoptr(json_t) status = cli_get(cli, SERVICE_GODWIT, "/status", "status", NULL);
-    json_t *row;
-    size_t i;
+    static const char *const keys[] = {"uncertainty", "volumes", "disk_clients"};
+    g_autofree char *path = g_strconcat("/servers/", json_text_at(server, "id"), NULL);
+    g_autoptr(json_t) own = cli_get(cli, SERVICE_GODWIT, path, "server", NULL);
 
-    json_array_foreach(json_object_get(status, "uncertain"), i, row)
-    {
-        if (g_str_equal(json_text_at(row, "id"), json_text_at(server, "id")))
-            json_object_set(server, "uncertainty", json_object_get(row, "uncertainty"));
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        json_t *value = json_object_get(own, keys[i]);
+
+        if (value && !json_is_null(value))
+            json_object_set(server, keys[i], value);
     }
+}
+
+/* A table of its own below the fields, if there is anything in it. */
+static void
+print_rows(Cli *cli, json_t *server, const char *key, const Column *row_columns)
+{
+    g_autoptr(json_t) rows = json_incref(json_object_get(server, key));
+
+    if (json_array_size(rows) == 0)
+        return;
+    fputc('\n', cli->out);
+    cli_print_list(cli, rows, row_columns);
 }
 
 static bool
 server_show(Cli *cli, GError **err)
 {
+    static const Column volume_columns[] = {
+        {"volume", "name"},
+        {"id", "volume_id"},
+        {"device", "device"},
+        {"GiB", "size_gb"},
+        {"state", "state"},
+        {"read only", "read_only"},
+        {"goes with the server", "delete_on_termination"},
+        {0},
+    };
+    static const Column client_columns[] = {
+        {"disk", "source"},
+        {"open on", "host"},
+        {"by client", "address"},
+        {"since", "created_at", CELL_TIME},
+        {0},
+    };
     g_autoptr(json_t) server = cli_find(cli, &noun_server, args_word(cli->args, 0), err);
 
-    if (server) {
-        add_uncertainty(cli, server);
+    if (!server)
+        return false;
+    add_own_knowledge(cli, server);
+    if (cli->json) {
         cli_print_object(cli, server);
+        return true;
     }
-    return server != NULL;
+
+    g_autoptr(json_t) fields = json_copy(server);
+
+    json_object_del(fields, "volumes");
+    json_object_del(fields, "disk_clients");
+    cli_print_object(cli, fields);
+    print_rows(cli, server, "volumes", volume_columns);
+    print_rows(cli, server, "disk_clients", client_columns);
+    return true;
 }
 
 static bool
@@ -321,6 +384,16 @@ server_console(Cli *cli, GError **err)
     return true;
 }
 
+static bool
+server_flatten(Cli *cli, GError **err)
+{
+    const char *name = args_word(cli->args, 0);
+    g_autofree char *path = cli_find_path(cli, &noun_server, name, err);
+    g_autofree char *what = g_strconcat("the disk of server ", name, NULL);
+
+    return path && cli_flatten(cli, path, what, err);
+}
+
 /* One row per event, newest action first, with the reason of what failed. */
 static bool
 server_events(Cli *cli, GError **err)
@@ -362,7 +435,11 @@ server_events(Cli *cli, GError **err)
 }
 
 static const CliOption create_options[] = {
-    {"image", CLI_TEXT, "IMAGE", "what it boots from", true},
+    {"image", CLI_TEXT, "IMAGE", "what it boots from"},
+    {"volume", CLI_TEXT, "VOLUME", "boot from this volume instead"},
+    {"boot-from-volume", CLI_TEXT, "GIB", "boot from a new volume of this size, made from --image"},
+    {"delete-volume", CLI_FLAG, NULL, "delete that volume with the server"},
+    {"attach", CLI_LIST, "VOLUME", "a further volume; may be repeated"},
     {"flavor", CLI_TEXT, "FLAVOR", "its size", true},
     {"network", CLI_LIST, "NETWORK",
      "network, or \"none\"; may be repeated (the only one there is)"},
@@ -378,6 +455,8 @@ static const CliOption list_options[] = {
 static const CliOption delete_options[] = {{"wait", CLI_FLAG, NULL, "return when it is gone"}, {0}};
 static const CliOption reboot_options[] = {{"hard", CLI_FLAG, NULL, "as if by the power switch"},
                                            {0}};
+static const CliOption flatten_options[] = {
+    {"wait", CLI_FLAG, NULL, "return when the disk holds all its data itself"}, {0}};
 static const CliOption console_options[] = {{"lines", CLI_TEXT, "N", "only so many, from the end"},
                                             {0}};
 
@@ -390,6 +469,8 @@ const CliCommand server_commands[] = {
     {"server start", "SERVER", 1, 1, NULL, server_start, "power on"},
     {"server stop", "SERVER", 1, 1, NULL, server_stop, "shut down"},
     {"server reboot", "SERVER", 1, 1, reboot_options, server_reboot, "restart"},
+    {"server flatten", "SERVER", 1, 1, flatten_options, server_flatten,
+     "let its disk hold all its data itself, apart from the image"},
     {"server console", "SERVER", 1, 1, console_options, server_console,
      "print what the guest wrote to its serial console"},
     {"server events", "SERVER", 1, 1, NULL, server_events,

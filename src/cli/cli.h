@@ -88,6 +88,7 @@ typedef enum ClientService {
     SERVICE_COMPUTE, /* paths begin after /v2.1 */
     SERVICE_IMAGE,   /* after /v2 */
     SERVICE_NETWORK, /* after /v2.0 */
+    SERVICE_VOLUME,  /* after /v3/PROJECT_ID */
     SERVICE_GODWIT,  /* after /godwit/v1 */
 } ClientService;
 
@@ -121,6 +122,7 @@ typedef enum CellFormat {
     CELL_BYTES,     /* bytes → "1.5 GiB" */
     CELL_TIME,      /* realtime µs → "2026-11-23T03:45:29Z" */
     CELL_ADDRESSES, /* a server's addresses → "lab=10.88.1.5" */
+    CELL_ATTACHED,  /* a volume's attachments → "web1 /dev/vdb" */
 } CellFormat;
 
 typedef struct Column {
@@ -142,6 +144,9 @@ char *duration_text(int64_t us);
 char *progress_line(const json_t *migration, unsigned width);
 /* What there is to say about one that ended well; several lines. */
 char *progress_summary(const json_t *migration);
+/* One line on a task, or on a volume, that copies; NULL while a volume has nothing to count. */
+char *progress_task_line(const json_t *task, unsigned width);
+char *progress_volume_line(const json_t *volume, unsigned width);
 
 /* ---- commands ---------------------------------------------------------------------------------
  */
@@ -160,11 +165,13 @@ typedef struct CliCommand {
     const CliOption *options; /* may be NULL */
     bool (*run)(Cli *cli, GError **err);
     const char *help;
+    bool is_local; /* runs without an API: its Cli has no client */
 } CliCommand;
 
 /* One table per noun, ended by name == NULL. */
 extern const CliCommand server_commands[], migration_commands[], host_commands[], image_commands[],
-    flavor_commands[], network_commands[], keypair_commands[], cpu_commands[], status_commands[];
+    flavor_commands[], network_commands[], keypair_commands[], cpu_commands[], status_commands[],
+    storage_commands[], volume_commands[], snapshot_commands[], task_commands[], state_commands[];
 
 /* Print what was asked for: as a table, or the raw JSON with --json. */
 void cli_print_list(Cli *cli, const json_t *rows, const Column *columns);
@@ -185,12 +192,40 @@ typedef struct Noun {
     const char *show;     /* "/servers" */
     const char *show_key; /* NULL: the answer is the object itself */
 } Noun;
-extern const Noun noun_server, noun_image, noun_flavor, noun_network, noun_subnet;
+extern const Noun noun_server, noun_image, noun_flavor, noun_network, noun_subnet, noun_volume,
+    noun_snapshot;
 /* The object with that id or name; ambiguous names are an error that lists the ids. */
 json_t *cli_find(Cli *cli, const Noun *noun, const char *name_or_id, GError **err);
 /* The same, and its path: "/servers/ID". */
 char *cli_find_path(Cli *cli, const Noun *noun, const char *name_or_id, GError **err);
 bool cli_delete_all(Cli *cli, const Noun *noun, GError **err); /* all that the words name */
 
-/* Follow a move to its end (cli-migration.c). */
+/* Every row of a list that comes in pages. */
+json_t *cli_get_all(Cli *cli, const Noun *noun, const char *path, GError **err);
+/* The words of --property KEY=VALUE as an object; NULL with *err for one that is none. */
+json_t *cli_properties(Cli *cli, GError **err);
+
+/* ---- following (follow.c) ---------------------------------------------------------------------
+ */
+
+typedef struct Follow {
+    const char *path, *key; /* of Godwit's own API */
+    const char *what;       /* "move 7", for messages */
+    const char *again;      /* the command that takes the watching up again */
+    const char *meanwhile;  /* what goes on while the controller does not answer */
+    const char *phase_key;  /* a change of it is worth a line of its own */
+    char *(*line)(const json_t *object,
+                  unsigned width); /* NULL, or it gives NULL: nothing to show */
+    bool (*is_over)(const json_t *object);
+    bool long_poll;  /* the API waits for news by itself */
+    bool until_gone; /* that it is no longer there is the end: a JSON null comes back */
+} Follow;
+
+/* The object as it is at its end; NULL with *err if that cannot be learnt. Blocks. */
+json_t *cli_follow(Cli *cli, const Follow *follow, GError **err);
+/* Follow a move to its end and say how it went (cli-migration.c). */
 bool cli_follow_migration(Cli *cli, const char *id, GError **err);
+/* Follow a task to its end (cli-task.c); what: "the copy of volume data". */
+bool cli_follow_task(Cli *cli, int64_t id, const char *what, json_t **task, GError **err);
+/* POST path/flatten, and the task of it with --wait (cli-task.c). */
+bool cli_flatten(Cli *cli, const char *path, const char *what, GError **err);

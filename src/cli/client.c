@@ -15,6 +15,7 @@
 
 #define REPLY_MAX         (64u * 1024 * 1024)
 #define MICROVERSION      "2.92"
+#define VOLUME_VERSION    "3.66" /* a volume in use can be extended, and snapshots made of it */
 #define CONNECT_TIMEOUT_S 15L
 #define CALL_TIMEOUT_S    120L
 #define TRANSFER_IDLE_S   60L
@@ -389,13 +390,14 @@ service_url(Client *client, ClientService service, GError **err)
     static const struct {
         const char *type, *version;
     } services[] = {
-        [SERVICE_COMPUTE] = {"compute", "/v2.1"},
-        [SERVICE_IMAGE] = {"image", "/v2"},
-        [SERVICE_NETWORK] = {"network", "/v2.0"},
+        [SERVICE_COMPUTE] = {"compute", "/v2.1"},    [SERVICE_IMAGE] = {"image", "/v2"},
+        [SERVICE_NETWORK] = {"network", "/v2.0"},    [SERVICE_VOLUME] = {"volumev3", "/v3"},
         [SERVICE_GODWIT] = {"godwit", "/godwit/v1"},
     };
     const char *url = catalog_url(client, services[service].type);
 
+    if (!url && service == SERVICE_VOLUME) /* its newer name */
+        url = catalog_url(client, "block-storage");
     if (!url && service == SERVICE_GODWIT) {
         /* Godwit's own API stands beside the compute API on the same port. */
         const char *compute = catalog_url(client, "compute");
@@ -420,7 +422,8 @@ service_url(Client *client, ClientService service, GError **err)
 
     g_autofree char *base = without_slash(url);
     bool has_version = g_str_has_suffix(base, services[service].version) ||
-                       (service == SERVICE_COMPUTE && strstr(base, "/v2.1/"));
+                       (service == SERVICE_COMPUTE && strstr(base, "/v2.1/")) ||
+                       (service == SERVICE_VOLUME && strstr(base, "/v3/"));
 
     return g_strconcat(base, has_version ? "" : services[service].version, NULL);
 }
@@ -437,6 +440,8 @@ call_headers(const Client *client, ClientService service, bool has_json)
     headers = curl_slist_append(headers, "Accept: application/json");
     if (service == SERVICE_COMPUTE)
         headers = curl_slist_append(headers, "OpenStack-API-Version: compute " MICROVERSION);
+    if (service == SERVICE_VOLUME)
+        headers = curl_slist_append(headers, "OpenStack-API-Version: volume " VOLUME_VERSION);
     if (client->source)
         headers = curl_slist_append(headers, "Content-Type: application/octet-stream");
     else if (has_json)

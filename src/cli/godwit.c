@@ -14,9 +14,12 @@ enum {
 };
 
 static const CliCommand *const nouns[] = {
-    status_commands, host_commands,    server_commands,  migration_commands, image_commands,
-    flavor_commands, network_commands, keypair_commands, cpu_commands,
+    status_commands,  task_commands,     host_commands,    server_commands, migration_commands,
+    volume_commands,  snapshot_commands, storage_commands, image_commands,  flavor_commands,
+    network_commands, keypair_commands,  cpu_commands,     state_commands,
 };
+
+#define COMMAND_WORDS_MAX 3 /* "volume type list" */
 
 static const CliOption global_options[] = {
     {"json", CLI_FLAG, NULL, "print JSON instead of tables"},
@@ -25,13 +28,22 @@ static const CliOption global_options[] = {
     {0},
 };
 
+static char *
+words_join(char *const *words, unsigned n)
+{
+    GString *out = g_string_new(words[0]);
+
+    for (unsigned i = 1; i < n; i++)
+        g_string_append_printf(out, " %s", words[i]);
+    return g_string_free(out, FALSE);
+}
+
 /* The command that the first words name, NULL if there is none; *n tells how many words it has. */
 static const CliCommand *
 command_find(char *const *words, unsigned n_words, unsigned *n)
 {
-    for (*n = MIN(n_words, 2); *n > 0; (*n)--) {
-        g_autofree char *name =
-            *n == 2 ? g_strjoin(" ", words[0], words[1], NULL) : g_strdup(words[0]);
+    for (*n = MIN(n_words, COMMAND_WORDS_MAX); *n > 0; (*n)--) {
+        g_autofree char *name = words_join(words, *n);
 
         for (size_t i = 0; i < G_N_ELEMENTS(nouns); i++) {
             for (const CliCommand *command = nouns[i]; command->name; command++) {
@@ -125,7 +137,13 @@ static bool
 args_check(const CliCommand *command, const CliArgs *args, GError **err)
 {
     if (args->words->len < command->least)
-        return usage_error(err, "%s is missing", command->words);
+        return command->least == 1 ? usage_error(err, "%s is missing", command->words)
+                                   : usage_error(err, "%s are expected", command->words);
+    /* That of a variable that is not set, most likely: it must not name what has no name. */
+    for (unsigned i = 0; args_word(args, i); i++) {
+        if (!*args_word(args, i))
+            return usage_error(err, "argument %u is empty", i + 1);
+    }
     if (args->words->len > command->most)
         return usage_error(err, "\"%s\" is one argument too many", args_word(args, command->most));
     for (const CliOption *option = command->options; option && option->name; option++) {
@@ -157,7 +175,9 @@ command_run(const CliCommand *command, const CliArgs *args)
     CloudConfig *config = NULL;
     bool ok = args_check(command, args, &error);
 
-    if (ok)
+    if (ok && command->is_local)
+        ok = command->run(&cli, &error);
+    else if (ok)
         config = cloud_config_load(args, &error);
     if (config) {
         cli.client = client_new(config);

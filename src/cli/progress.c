@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* progress.c: a move in words: one line while it runs, a summary when it has ended */
+/* progress.c: a move or a copy in words: one line while it runs, a summary when it has ended */
 #include "cli/cli.h"
 
 #include <inttypes.h>
@@ -27,6 +27,22 @@ rate_append(GPtrArray *parts, const char *prefix, int64_t bps)
         g_ptr_array_add(parts, g_strdup_printf("%s%s/s", prefix, rate));
 }
 
+/* What does not fit is left out from the end, a part at a time. */
+static char *
+parts_join(const GPtrArray *parts, unsigned width)
+{
+    GString *line = g_string_new(NULL);
+
+    for (unsigned i = 0; i < parts->len; i++) {
+        const char *part = parts->pdata[i];
+
+        if (i > 0 && line->len + strlen(part) + 2 > width)
+            break;
+        g_string_append_printf(line, "%s%s", i ? "  " : "", part);
+    }
+    return g_string_free(line, FALSE);
+}
+
 char *
 progress_line(const json_t *migration, unsigned width)
 {
@@ -38,7 +54,6 @@ progress_line(const json_t *migration, unsigned width)
     const char *dest = json_text_at(migration, "dest_host");
     const char *phase = json_text_at(migration, "phase");
     g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GString) line = g_string_new(NULL);
 
     g_ptr_array_add(parts,
                     g_strdup_printf("%-8s %s -> %s", *phase ? phase : "queued",
@@ -65,15 +80,47 @@ progress_line(const json_t *migration, unsigned width)
         g_ptr_array_add(parts, g_strdup("ETA none: does not converge"));
     }
 
-    /* What does not fit is left out from the end, a part at a time. */
-    for (unsigned i = 0; i < parts->len; i++) {
-        const char *part = parts->pdata[i];
+    return parts_join(parts, width);
+}
 
-        if (i > 0 && line->len + strlen(part) + 2 > width)
-            break;
-        g_string_append_printf(line, "%s%s", i ? "  " : "", part);
+char *
+progress_task_line(const json_t *task, unsigned width)
+{
+    int64_t total = json_int_at(task, "total");
+    int64_t done = CLAMP(json_int_at(task, "done"), 0, MAX(total, 0));
+    g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(g_free);
+
+    g_ptr_array_add(parts, g_strdup_printf("%-14s %s", json_text_at(task, "kind"),
+                                           json_text_at(task, "status")));
+    if (total > 0) {
+        GString *bar = g_string_new(NULL);
+        g_autofree char *done_text = bytes_text(done);
+        g_autofree char *total_text = bytes_text(total);
+
+        bar_append(bar, done, total);
+        g_ptr_array_add(parts, g_string_free(bar, FALSE));
+        g_ptr_array_add(parts, g_strdup_printf("%s of %s", done_text, total_text));
     }
-    return g_string_free(g_steal_pointer(&line), FALSE);
+    return parts_join(parts, width);
+}
+
+char *
+progress_volume_line(const json_t *volume, unsigned width)
+{
+    int64_t percent = json_int_at(volume, "progress_percent");
+    const char *name = json_text_at(volume, "name");
+    g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(g_free);
+    GString *bar;
+
+    if (percent <= 0 || percent >= 100)
+        return NULL;
+    g_ptr_array_add(parts,
+                    g_strdup_printf("volume %s %s", *name ? name : json_text_at(volume, "id"),
+                                    json_text_at(volume, "status")));
+    bar = g_string_new(NULL);
+    bar_append(bar, percent, 100);
+    g_ptr_array_add(parts, g_string_free(bar, FALSE));
+    return parts_join(parts, width);
 }
 
 static void

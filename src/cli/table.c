@@ -97,6 +97,27 @@ addresses_text(const json_t *addresses)
     return g_string_free(out, FALSE);
 }
 
+/* The server's name, if whoever made the rows looked it up. */
+static char *
+attached_text(const json_t *attachments)
+{
+    GString *out = g_string_new(NULL);
+    json_t *attachment;
+    size_t i;
+
+    json_array_foreach((json_t *)attachments, i, attachment)
+    {
+        const char *name = json_text_at(attachment, "server_name");
+
+        g_string_append_printf(out, "%s%s %s", i ? "; " : "",
+                               *name ? name : json_text_at(attachment, "server_id"),
+                               json_text_at(attachment, "device"));
+    }
+    if (out->len == 0)
+        g_string_append_c(out, '-');
+    return g_string_free(out, FALSE);
+}
+
 static char *
 list_text(const json_t *list)
 {
@@ -126,6 +147,8 @@ cell_text(const json_t *value, CellFormat format)
                                          : g_strdup("-");
     if (format == CELL_ADDRESSES && json_is_object(value))
         raw = addresses_text(value);
+    else if (format == CELL_ATTACHED && json_is_array(value))
+        raw = attached_text(value);
     else if (json_is_string(value))
         raw = g_strdup(json_string_value(value));
     else if (json_is_boolean(value))
@@ -201,8 +224,12 @@ field_format(const char *key)
 {
     if (g_str_has_suffix(key, "_at"))
         return CELL_TIME;
+    if (g_str_has_suffix(key, "_bytes"))
+        return CELL_BYTES;
     if (g_str_equal(key, "addresses"))
         return CELL_ADDRESSES;
+    if (g_str_equal(key, "attachments"))
+        return CELL_ATTACHED;
     if (g_str_has_prefix(key, "memory_") && !g_str_has_suffix(key, "_mb") &&
         !g_str_has_suffix(key, "_mb_used"))
         return CELL_BYTES;

@@ -31,6 +31,8 @@ typedef struct Key {
 static const Key keys[] = {
     {"godwit", "state_dir", KEY_TEXT, AT(state_dir)},
     {"godwit", "state", KEY_TEXT, AT(state)},
+    {"godwit", "state_user", KEY_TEXT, AT(state_user)},
+    {"godwit", "lease_duration", KEY_INT, AT(lease_duration_s), 3, 60},
     {"godwit", "listen", KEY_LISTEN, 0},
     {"godwit", "url", KEY_TEXT, AT(url)},
     {"godwit", "region", KEY_TEXT, AT(region)},
@@ -43,6 +45,7 @@ static const Key keys[] = {
     {"storage", "user", KEY_TEXT, AT(ceph_user)},
     {"storage", "images_pool", KEY_TEXT, AT(images_pool)},
     {"storage", "instances_pool", KEY_TEXT, AT(instances_pool)},
+    {"storage", "volumes_pool", KEY_TEXT, AT(volumes_pool)},
     {"storage", "console_path", KEY_TEXT, AT(console_path)},
     {"placement", "cpu_allocation_ratio", KEY_DOUBLE, AT(cpu_ratio), 0.1, 1000},
     {"placement", "ram_allocation_ratio", KEY_DOUBLE, AT(ram_ratio), 0.1, 100},
@@ -57,6 +60,7 @@ config_free(Config *config)
         return;
     g_free(config->state_dir);
     g_free(config->state);
+    g_free(config->state_user);
     g_free(config->listen_address);
     g_free(config->url);
     g_free(config->region);
@@ -66,6 +70,7 @@ config_free(Config *config)
     g_free(config->ceph_user);
     g_free(config->images_pool);
     g_free(config->instances_pool);
+    g_free(config->volumes_pool);
     g_free(config->console_path);
     libvirt_settings_free(config->libvirt);
     g_clear_pointer(&config->notices, g_ptr_array_unref);
@@ -79,6 +84,8 @@ config_new(void)
 
     config->state_dir = g_strdup("/var/lib/godwit");
     config->listen_address = g_strdup("127.0.0.1");
+    config->state_user = g_strdup("godwit-state");
+    config->lease_duration_s = 5;
     config->listen_port = 8774;
     config->region = g_strdup("RegionOne");
     config->log_level = LOG_LEVEL_INFO;
@@ -88,6 +95,7 @@ config_new(void)
     config->ceph_user = g_strdup("godwit");
     config->images_pool = g_strdup("images");
     config->instances_pool = g_strdup("instances");
+    config->volumes_pool = g_strdup("volumes");
     config->console_path = g_strdup("/var/log/libvirt/godwit");
     config->cpu_ratio = 16.0;
     config->ram_ratio = 1.5;
@@ -264,4 +272,14 @@ config_load(const char *path, GError **err)
         return NULL;
     }
     return g_steal_pointer(&config);
+}
+
+StoreConfig
+config_store(const Config *config)
+{
+    return (StoreConfig){.state = config->state,
+                         .conf = config->ceph_conf,
+                         .user = config->state_user,
+                         .url = config->url,
+                         .lease_us = config->lease_duration_s * USEC_PER_SEC};
 }

@@ -2,11 +2,21 @@
 /* godwitd.c: wires the parts together, in the order in which they need each other, and takes them
  * down in the reverse
  *
- * The main thread runs the main loop (libvirt's events and signals) and nothing that blocks. */
+ * The main thread runs the main loop (libvirt's events and signals) and nothing that blocks. The
+ * listener is up first: it says "starting" or "standby" (503 for everything but /healthz) while a
+ * thread of its own, the opener, waits for the state (lease, cluster) and wires the rest. Then the
+ * same listener serves.
+ *
+ *   listener up -> opener: store (lease, fence) -> storage, nodes, tasks, watch -> active
+ *
+ * With the state on RADOS every call to a node, every call to the storage and every answer asks
+ * store_may_act first, and the process ends itself when the lease cannot be renewed. */
 #include <errno.h>
 #include <glib-unix.h>
 #include <locale.h>
 #include <malloc.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
@@ -30,9 +40,24 @@
  * SIGUSR2 means nothing. */
 #define FAULT_ON_SIGNAL "GODWIT_FAULT_ON_SIGNAL"
 
+/* What cannot be reached yet is tried again after this. */
+#define RETRY_US (2 * USEC_PER_SEC)
+/* For so long open tasks wait for nodes that have not shown yet whether they are up. */
+#define NODES_US      (8 * USEC_PER_SEC)
+#define NODES_LOOK_US USEC_PER_SEC /* how late an end may be noticed */
+
 typedef struct Daemon {
     Config *config;
     GMainLoop *loop;
+    pthread_t opener;
+    bool has_opener;
+    atomic_bool stopping;
+    pthread_mutex_t stop_mutex; /* with the condition: ends the opener's pauses */
+    pthread_cond_t stop_changed;
+    bool is_active;     /* main thread: the opener is done */
+    bool is_announced;  /* opener: systemd knows that we are up */
+    char *wait_reason;  /* opener: what was logged last */
+    GError *open_error; /* of the opener, for the main thread when it has ended the loop */
     Store *store;
     Auth *auth;
     Storage storage;
@@ -56,15 +81,72 @@ on_hosts_changed(void *opaque)
     watch_hosts_changed(((Daemon *)opaque)->watch);
 }
 
+static bool
+may_act(void *opaque)
+{
+    return store_may_act(((Daemon *)opaque)->store);
+}
+
+/* Stopped for long and continued: whoever has taken over must not meet us. Before any other thread
+ * of ours does much. */
+static Store *_Atomic leased_store;
+
+static void
+on_continue(int signal_number)
+{
+    int saved = errno;
+    Store *store = atomic_load(&leased_store);
+
+    if (store)
+        store_check_lease(store);
+    errno = saved;
+}
+
+static void
+stop_opener(Daemon *daemon)
+{
+    WITH_MUTEX(&daemon->stop_mutex);
+    atomic_store(&daemon->stopping, true);
+    pthread_cond_broadcast(&daemon->stop_changed);
+}
+
+static void
+pause_opener(Daemon *daemon, int64_t pause_us)
+{
+    int64_t until = clock_monotonic() + pause_us;
+
+    WITH_MUTEX(&daemon->stop_mutex);
+    while (!atomic_load(&daemon->stopping) &&
+           cond_wait_until(&daemon->stop_changed, &daemon->stop_mutex, until))
+        ;
+}
+
 static int
 on_stop_signal(gpointer opaque)
 {
     Daemon *daemon = opaque;
 
+    stop_opener(daemon);
     log_event(LOG_LEVEL_INFO, "daemon", "stopping", NULL);
     sd_notify(0, "STOPPING=1");
     g_main_loop_quit(daemon->loop);
     return G_SOURCE_REMOVE;
+}
+
+/* Whoever takes the lease over shuts out what the storage driver of ours may still have on its way.
+ * It connects again after a change of its key, hence again and again. */
+static bool
+record_storage_clients(Daemon *daemon, GError **err)
+{
+    g_autoptr(GPtrArray) clients = NULL;
+
+    if (!store_has_lease(daemon->store))
+        return true;
+    clients = storage_own_clients(&daemon->storage, err);
+    for (unsigned i = 0; clients && i < clients->len; i++)
+        if (!store_record_client(daemon->store, g_ptr_array_index(clients, i), err))
+            return false;
+    return clients != NULL;
 }
 
 static void
@@ -75,6 +157,10 @@ sweep_in_background(void *opaque)
 
     if (!auth_sweep(daemon->auth, &error))
         log_event(LOG_LEVEL_WARNING, "daemon", "cannot remove expired tokens", "reason",
+                  error->message, NULL);
+    g_clear_error(&error);
+    if (!record_storage_clients(daemon, &error))
+        log_event(LOG_LEVEL_WARNING, "daemon", "cannot record the storage's own clients", "reason",
                   error->message, NULL);
 }
 
@@ -96,9 +182,11 @@ on_sweep_time(gpointer opaque)
 {
     Daemon *daemon = opaque;
 
+    sd_notify(0, "WATCHDOG=1");
+    if (!daemon->is_active)
+        return G_SOURCE_CONTINUE;
     watch_sweep(daemon->watch);
     thread_start_detached("housekeeping", sweep_in_background, daemon);
-    sd_notify(0, "WATCHDOG=1");
     return G_SOURCE_CONTINUE;
 }
 
@@ -115,9 +203,11 @@ open_storage(Daemon *daemon, GError **err)
                                     .user = config->ceph_user,
                                     .images_pool = config->images_pool,
                                     .servers_pool = config->instances_pool,
+                                    .volumes_pool = config->volumes_pool,
                                     .console_path = config->console_path};
 
     storage_set_transaction_check(store_inside_transaction);
+    storage_set_may_act(may_act, daemon);
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++)
         if (strcmp(config->storage_driver, drivers[i]->name) == 0) {
             daemon->storage.ops = drivers[i];
@@ -138,10 +228,11 @@ start_core(Daemon *daemon, GError **err)
                                 .on_event = on_host_event,
                                 .opaque = daemon,
                                 .inside_transaction = store_inside_transaction,
+                                .may_act = may_act,
                                 .virt_type = config->libvirt->virt_type};
 
-    daemon->store = store_open(config->state, err);
-    if (!daemon->store || !open_storage(daemon, err) || !host_libvirt_init(err))
+    if (!open_storage(daemon, err) || !record_storage_clients(daemon, err) ||
+        !host_libvirt_init(err))
         return false;
     daemon->auth = auth_new(daemon->store, &auth_settings);
     daemon->hosts = hosts_new(&hosts_config);
@@ -156,8 +247,111 @@ start_core(Daemon *daemon, GError **err)
     WatchConfig watch_config = {daemon->store, daemon->tasks, daemon->hosts,
                                 config->libvirt->virt_type};
     daemon->watch = watch_new(&watch_config);
-    return image_sweep(daemon->tasks, err) && watch_start(daemon->watch, err) &&
-           task_engine_start(daemon->tasks, err);
+    return image_sweep(daemon->tasks, err) && watch_start(daemon->watch, err);
+}
+
+static bool
+unknown_nodes(StoreTx *tx, void *opaque, GError **err)
+{
+    const StoreCond where[] = {
+        {"state", STORE_EQ, NULL, HOST_UNKNOWN}, {"enabled", STORE_EQ, NULL, 1}, {NULL}};
+
+    return (*(int64_t *)opaque = store_count(tx, &HOST, where, err)) >= 0;
+}
+
+/* A create that is taken up before any node is connected would find no place and end in an error.
+ */
+static void
+await_nodes(Daemon *daemon)
+{
+    int64_t deadline = clock_monotonic() + NODES_US, n = 1;
+    uint64_t seen = store_change_count(daemon->store);
+
+    while (store_read(daemon->store, unknown_nodes, &n, NULL) && n > 0 &&
+           clock_monotonic() < deadline && !atomic_load(&daemon->stopping))
+        seen = store_wait_change(daemon->store, seen,
+                                 MIN(deadline, clock_monotonic() + NODES_LOOK_US));
+}
+
+/* Once per change: what is waited for, in the log, for systemd, and for who asks /healthz. */
+static bool
+on_wait(const char *active, const char *reason, void *opaque)
+{
+    Daemon *daemon = opaque;
+    const Config *config = daemon->config;
+    /* Our own address: the process before us, whose lease has to run out. Nobody serves there. */
+    const char *other = active && strcmp(active, config->url) != 0 ? active : NULL;
+
+    if (g_strcmp0(reason, daemon->wait_reason) != 0) {
+        g_autofree char *status = g_strconcat("STATUS=", reason, NULL);
+
+        text_set(&daemon->wait_reason, reason);
+        api_wait(daemon->api, other, reason);
+        sd_notify(0, status);
+        log_event(LOG_LEVEL_NOTICE, "daemon", other ? "standing by" : "waiting", "active", other,
+                  "reason", reason, NULL);
+    }
+    /* A standby is up as far as systemd is concerned. */
+    if (!daemon->is_announced)
+        sd_notify(0, "READY=1");
+    daemon->is_announced = true;
+    return !atomic_load(&daemon->stopping);
+}
+
+/* Until it is open, or cannot be by waiting. */
+static bool
+open_state(Daemon *daemon, GError **err)
+{
+    StoreConfig store_config = config_store(daemon->config);
+
+    store_config.on_wait = on_wait;
+    store_config.opaque = daemon;
+    for (;;) {
+        g_autoptr(GError) error = NULL;
+
+        daemon->store = store_open_with(&store_config, &error);
+        if (daemon->store) {
+            atomic_store(&leased_store, daemon->store);
+            return true;
+        }
+        if (!err_is(error, ERR_UNREACHABLE) || !on_wait(NULL, error->message, daemon)) {
+            g_propagate_error(err, g_steal_pointer(&error));
+            return false;
+        }
+        pause_opener(daemon, RETRY_US);
+    }
+}
+
+static int
+on_opened(gpointer opaque)
+{
+    Daemon *daemon = opaque;
+
+    if (daemon->open_error) {
+        g_main_loop_quit(daemon->loop);
+        return G_SOURCE_REMOVE;
+    }
+    daemon->is_active = true;
+    api_activate(daemon->api, daemon->store, daemon->auth, daemon->tasks);
+    log_event(LOG_LEVEL_INFO, "daemon", "ready", "url", daemon->config->url, NULL);
+    sd_notify(0, "READY=1\nSTATUS=active");
+    return G_SOURCE_REMOVE;
+}
+
+/* Requests are served, and their tasks written down, before the first task runs. */
+static void
+opener_main(void *opaque)
+{
+    Daemon *daemon = opaque;
+    GError *error = NULL;
+    bool ok = open_state(daemon, &error) && start_core(daemon, &error);
+
+    daemon->open_error = error;
+    g_idle_add(on_opened, daemon);
+    if (!ok)
+        return;
+    await_nodes(daemon);
+    task_engine_start(daemon->tasks, NULL);
 }
 
 static bool
@@ -168,10 +362,9 @@ start_http(Daemon *daemon, GError **err)
                     *cert_path = g_build_filename(dir, "server.pem", NULL);
     g_autofree char *key_path = g_build_filename(dir, "server-key.pem", NULL), *cert = NULL,
                     *key = NULL;
-    ApiConfig api_config = {.store = daemon->store,
-                            .auth = daemon->auth,
-                            .tasks = daemon->tasks,
-                            .libvirt = config->libvirt,
+    ApiConfig api_config = {.libvirt = config->libvirt,
+                            .scratch = config->state_dir,
+                            .may_answer = may_act,
                             .public_url = config->url,
                             .region = config->region,
                             .cpu_ratio = config->cpu_ratio,
@@ -182,6 +375,7 @@ start_http(Daemon *daemon, GError **err)
     HttpConfig http_config = {.address = config->listen_address,
                               .port = config->listen_port,
                               .on_error = api_on_error,
+                              .may_answer = api_may_answer,
                               .on_done = api_on_done};
     const HttpRoute *const *tables;
     size_t n_tables, size;
@@ -207,8 +401,11 @@ start_http(Daemon *daemon, GError **err)
 static void
 stop(Daemon *daemon)
 {
+    stop_opener(daemon);
     if (daemon->http)
         http_server_stop(daemon->http);
+    if (daemon->has_opener)
+        pthread_join(daemon->opener, NULL);
     if (daemon->tasks)
         task_engine_stop(daemon->tasks, clock_monotonic() + 10 * USEC_PER_SEC);
     if (daemon->hosts)
@@ -223,7 +420,10 @@ stop(Daemon *daemon)
     auth_free(daemon->auth);
     if (daemon->storage.block)
         daemon->storage.ops->close(daemon->storage.block);
+    atomic_store(&leased_store, NULL);
     store_close(daemon->store);
+    g_free(daemon->wait_reason);
+    g_clear_error(&daemon->open_error);
 }
 
 static void
@@ -256,11 +456,34 @@ run(Daemon *daemon, GError **err)
     if (g_getenv(FAULT_ON_SIGNAL))
         g_unix_signal_add(SIGUSR2, on_fault_signal, NULL);
     g_timeout_add_seconds(SWEEP_INTERVAL_S, on_sweep_time, daemon);
-    if (!start_core(daemon, err) || !start_http(daemon, err))
+    sigaction(SIGCONT, &(struct sigaction){.sa_handler = on_continue, .sa_flags = SA_RESTART},
+              NULL);
+    if (!start_http(daemon, err))
         return false;
-    log_event(LOG_LEVEL_INFO, "daemon", "ready", "url", daemon->config->url, NULL);
-    sd_notify(0, "READY=1");
+    daemon->opener = thread_start("opener", opener_main, daemon);
+    daemon->has_opener = true;
     g_main_loop_run(loop);
+    if (!daemon->open_error || atomic_load(&daemon->stopping))
+        return true;
+    g_propagate_error(err, g_steal_pointer(&daemon->open_error));
+    return false;
+}
+
+/* godwitd state copy FROM TO */
+static bool
+copy_state(const Config *config, const char *from, const char *to, GError **err)
+{
+    StoreConfig source = config_store(config), target = config_store(config);
+    int64_t tables, rows;
+
+    source.state = from;
+    target.state = to;
+    if (!store_copy(&source, &target, &tables, &rows, err))
+        return false;
+    printf("%s: %" PRId64 " tables, %" PRId64 " rows copied and verified\n"
+           "next   set \"state = %s\" in [godwit] of every controller, then start them; keep %s as "
+           "a backup or remove it\n",
+           to, tables, rows, to, from);
     return true;
 }
 
@@ -277,11 +500,11 @@ main(int argc, char **argv)
         {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version and end", NULL},
         {NULL},
     };
-    g_autoptr(GOptionContext) context =
-        g_option_context_new("[init] - live migration of KVM instances, with the OpenStack APIs");
+    g_autoptr(GOptionContext) context = g_option_context_new(
+        "[init | state copy FROM TO] - live migration of KVM instances, with the OpenStack APIs");
     g_autoptr(GError) error = NULL;
-    Daemon daemon = {0};
-    bool ok = false, init;
+    Daemon daemon = {.stop_mutex = PTHREAD_MUTEX_INITIALIZER};
+    bool ok = false, init, copy;
 
     mallopt(M_MMAP_THRESHOLD, MALLOC_MAP_ABOVE);
     setlocale(LC_ALL, "C.UTF-8");
@@ -292,7 +515,8 @@ main(int argc, char **argv)
         return 2;
     }
     init = argc == 2 && strcmp(argv[1], "init") == 0;
-    if (argc > 1 && !init) {
+    copy = argc == 5 && strcmp(argv[1], "state") == 0 && strcmp(argv[2], "copy") == 0;
+    if (argc > 1 && !init && !copy) {
         fprintf(stderr, "godwitd: '%s' is not understood; see godwitd --help\n", argv[1]);
         return 2;
     }
@@ -301,6 +525,7 @@ main(int argc, char **argv)
         return 0;
     }
     fault_init_from_env();
+    cond_init_monotonic(&daemon.stop_changed);
     if (!config_path)
         config_path = g_strdup("/etc/godwit/godwit.conf");
     daemon.config = config_load(config_path, &error);
@@ -312,10 +537,12 @@ main(int argc, char **argv)
             printf("%s is good\n", config_path);
             ok = true;
         } else {
-            ok = init ? init_run(daemon.config, &error) : run(&daemon, &error);
+            ok = init   ? init_run(daemon.config, &error)
+                 : copy ? copy_state(daemon.config, argv[3], argv[4], &error)
+                        : run(&daemon, &error);
         }
     }
-    if (!init && !check)
+    if (!init && !copy && !check)
         stop(&daemon);
     config_free(daemon.config);
     if (!ok)

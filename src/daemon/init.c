@@ -65,6 +65,15 @@ write_clouds(const Config *config, const char *password, GError **err)
 }
 
 static bool
+users_look(StoreTx *tx, void *opaque, GError **err)
+{
+    int64_t n = store_count(tx, &USER, NULL, err);
+
+    *(bool *)opaque = n > 0;
+    return n >= 0;
+}
+
+static bool
 make_administrator(const Config *config, Store *store, GError **err)
 {
     g_autofree char *path = g_build_filename(config->state_dir, "admin-password", NULL);
@@ -74,8 +83,6 @@ make_administrator(const Config *config, Store *store, GError **err)
     Auth *auth;
     bool ok;
 
-    if (access(path, F_OK) == 0)
-        return true;
     password = auth_password_generate();
     line = g_strconcat(password, "\n", NULL);
     auth = auth_new(store, &settings);
@@ -85,18 +92,72 @@ make_administrator(const Config *config, Store *store, GError **err)
     return ok;
 }
 
+/* A further controller of a state on RADOS: the state has its administrator, and nodes and clients
+ * trust the first controller's CA, so this one's certificates must be of the same. */
+static bool
+join_controllers(const Config *config, GError **err)
+{
+    g_autofree char *dir = init_pki_dir(config), *ca = g_build_filename(dir, "ca.pem", NULL);
+    g_autofree char *key = g_build_filename(dir, "ca-key.pem", NULL);
+
+    if (access(ca, F_OK) != 0 || access(key, F_OK) != 0)
+        return err_set(err, ERR_INVALID,
+                       "%s belongs to controllers that have a certificate authority already: copy "
+                       "pki/ca.pem and pki/ca-key.pem of one of them to %s (directory 0700, files "
+                       "0600), then run \"godwitd init\" again",
+                       config->state, dir);
+    if (!init_certificate(config, err))
+        return false;
+    printf("state          %s, set up by another controller; its administrator and password stay\n"
+           "certificates   %s (of the same authority)\n"
+           "next           start godwitd: it stands by while another controller is active\n",
+           config->state, dir);
+    return true;
+}
+
+typedef struct Others {
+    const char *own_url;
+    bool are_active;
+} Others;
+
+/* Another controller serves: no need to wait for it. Our own former process: until its lease runs
+ * out. */
+static bool
+others_look(const char *active, const char *reason, void *opaque)
+{
+    Others *others = opaque;
+
+    others->are_active = active && strcmp(active, others->own_url) != 0;
+    return active && !others->are_active;
+}
+
 bool
 init_run(const Config *config, GError **err)
 {
-    g_autoptr(Store) store = NULL;
+    g_autofree char *password = g_build_filename(config->state_dir, "admin-password", NULL);
+    g_autoptr(GError) error = NULL;
+    StoreConfig store_config = config_store(config);
+    Others others = {.own_url = config->url};
+    bool had_password = access(password, F_OK) == 0, is_set_up = false;
 
     if (g_mkdir_with_parents(config->state_dir, 0700) != 0)
         return err_set(err, ERR_BACKEND, "cannot make %s: %s", config->state_dir,
                        errno_text(errno));
-    if (!init_certificate(config, err))
+    store_config.on_wait = others_look;
+    store_config.opaque = &others;
+    g_autoptr(Store) store = store_open_with(&store_config, &error);
+    if (!store && others.are_active)
+        return join_controllers(config, err);
+    if (!store) {
+        g_propagate_error(err, g_steal_pointer(&error));
         return false;
-    store = store_open(config->state, err);
-    if (!store || !make_administrator(config, store, err))
+    }
+    if (!store_read(store, users_look, &is_set_up, err))
+        return false;
+    if (is_set_up && !had_password && store_is_on_rados(config->state))
+        return join_controllers(config, err);
+    if (!init_certificate(config, err) ||
+        (!had_password && !make_administrator(config, store, err)))
         return false;
     printf("state          %s\n"
            "certificates   %s/pki (clients trust %s/pki/ca.pem)\n"

@@ -5,9 +5,7 @@
 #include <libxml/parser.h>
 #include <string.h>
 
-#define NAME_MOST  255
 #define TITLE_MOST 1024
-#define PATH_MOST  4095
 
 /* ---- the tree --------------------------------------------------------------------------- */
 void
@@ -117,7 +115,7 @@ xml_set(xmlNode *node, const char *name, const char *value)
     xmlSetProp(node, (const xmlChar *)name, (const xmlChar *)value);
 }
 
-static xmlNode *G_GNUC_NULL_TERMINATED
+xmlNode *
 xml_add_with(xmlNode *parent, const char *name, ...)
 {
     xmlNode *node = xml_add(parent, name, NULL);
@@ -140,8 +138,8 @@ xml_add_number(xmlNode *parent, const char *name, int64_t number, const char *un
 }
 
 /* ---- what may be in a spec -------------------------------------------------------------- */
-static bool
-spec_text(const char *field, const char *value, size_t most, GError **err)
+bool
+xml_spec_text(const char *field, const char *value, size_t most, GError **err)
 {
     if (value && text_is_clean(value, most, false))
         return true;
@@ -151,10 +149,10 @@ spec_text(const char *field, const char *value, size_t most, GError **err)
         most);
 }
 
-static bool
-spec_path(const char *field, const char *value, GError **err)
+bool
+xml_spec_path(const char *field, const char *value, GError **err)
 {
-    if (!spec_text(field, value, PATH_MOST, err))
+    if (!xml_spec_text(field, value, XML_PATH_MOST, err))
         return false;
     if (!g_path_is_absolute(value))
         return err_set(err, ERR_INVALID, "a domain's %s must be an absolute path: %s", field,
@@ -174,52 +172,15 @@ mac_is_valid(const char *text)
     return true;
 }
 
-/* "pool/image", of characters that mean nothing to librbd's parser of names */
-static bool
-rbd_name_is_valid(const char *name)
-{
-    static const char allowed[] = G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "_.-";
-    size_t pool = strspn(name, allowed);
-    size_t image = name[pool] == '/' ? strspn(name + pool + 1, allowed) : 0;
-    return pool > 0 && image > 0 && name[pool + 1 + image] == '\0';
-}
-
-static bool
-rbd_check(const DiskSpec *disk, GError **err)
-{
-    const RbdAccess *rbd = disk->rbd;
-    if (!disk->source || strlen(disk->source) > PATH_MOST || !rbd_name_is_valid(disk->source))
-        return err_set(err, ERR_INVALID, "a disk on Ceph is named POOL/IMAGE, not '%.200s'",
-                       disk->source ? disk->source : "");
-    if (!spec_text("Ceph user", rbd->user, NAME_MOST, err))
-        return false;
-    if (!rbd->secret_uuid || !uuid_is_valid(rbd->secret_uuid))
-        return err_set(err, ERR_INVALID, "disk %s needs the UUID of a secret", disk->source);
-    if (!rbd->monitors || !rbd->monitors[0])
-        return err_set(err, ERR_INVALID, "disk %s needs a monitor", disk->source);
-    return true;
-}
-
-static bool
-disk_check(const DiskSpec *disk, GError **err)
-{
-    if (!(disk->rbd ? rbd_check(disk, err) : spec_path("disk", disk->source, err)) ||
-        (disk->serial && !spec_text("disk serial", disk->serial, NAME_MOST, err)))
-        return false;
-    return (disk->format &&
-            (strcmp(disk->format, "raw") == 0 || strcmp(disk->format, "qcow2") == 0)) ||
-           err_set(err, ERR_INVALID, "the format of disk %s must be raw or qcow2", disk->source);
-}
-
 static bool
 spec_check(const ServerSpec *spec, GError **err)
 {
     if (!spec->uuid || !uuid_is_valid(spec->uuid))
         return err_set(err, ERR_INVALID, "a domain needs a UUID");
-    if (!spec_text("name", spec->domain_name, NAME_MOST, err) ||
-        !spec_text("machine type", spec->machine, NAME_MOST, err))
+    if (!xml_spec_text("name", spec->domain_name, XML_NAME_MOST, err) ||
+        !xml_spec_text("machine type", spec->machine, XML_NAME_MOST, err))
         return false;
-    if (spec->title && !spec_text("title", spec->title, TITLE_MOST, err))
+    if (spec->title && !xml_spec_text("title", spec->title, TITLE_MOST, err))
         return false;
     if (!spec->virt_type ||
         (strcmp(spec->virt_type, "kvm") != 0 && strcmp(spec->virt_type, "qemu") != 0))
@@ -229,20 +190,16 @@ spec_check(const ServerSpec *spec, GError **err)
         return err_set(err, ERR_INVALID,
                        "a domain cannot have %" PRId64 " vCPUs and %" PRId64 " MiB of memory",
                        spec->vcpus, spec->ram_mb);
-    if (spec->console_path && !spec_path("console path", spec->console_path, err))
+    if (spec->console_path && !xml_spec_path("console path", spec->console_path, err))
         return false;
-    if (spec->n_disks > 26)
-        return err_set(err, ERR_INVALID, "a domain cannot have more than 26 disks");
-    for (size_t i = 0; i < spec->n_disks; i++) {
-        if (!disk_check(&spec->disks[i], err))
-            return false;
-    }
+    if (!disk_xml_check(spec->disks, spec->n_disks, err))
+        return false;
     for (size_t i = 0; i < spec->n_nics; i++) {
         const NicSpec *nic = &spec->nics[i];
         if (!mac_is_valid(nic->mac_address))
             return err_set(err, ERR_INVALID, "a network card needs a MAC address");
-        if (!spec_text("bridge", nic->bridge, 15, err) ||
-            (nic->port_id && !spec_text("port", nic->port_id, NAME_MOST, err)))
+        if (!xml_spec_text("bridge", nic->bridge, 15, err) ||
+            (nic->port_id && !xml_spec_text("port", nic->port_id, XML_NAME_MOST, err)))
             return false;
         if (nic->mtu != 0 && (nic->mtu < 68 || nic->mtu > 65535))
             return err_set(err, ERR_INVALID, "a network card cannot have an MTU of %" PRId64,
@@ -268,54 +225,6 @@ add_metadata(xmlNode *domain, const ServerSpec *spec)
     }
 }
 
-/* "192.0.2.1:3300" or "[2001:db8::1]:3300" */
-static void
-add_monitor(xmlNode *source, const char *address)
-{
-    const char *colon = strrchr(address, ':');
-    bool brackets = *address == '[' && colon && colon > address && colon[-1] == ']';
-    g_autofree char *name = colon ? g_strndup(address + (brackets ? 1 : 0),
-                                              (gsize)(colon - address) - (brackets ? 2 : 0))
-                                  : g_strdup(address);
-    xmlNode *host = xml_add_with(source, "host", "name", name, NULL);
-    if (colon)
-        xml_set(host, "port", colon + 1);
-}
-
-static void
-add_rbd_source(xmlNode *node, const DiskSpec *disk)
-{
-    xmlNode *auth = xml_add_with(node, "auth", "username", disk->rbd->user, NULL);
-    xml_add_with(auth, "secret", "type", "ceph", "uuid", disk->rbd->secret_uuid, NULL);
-    xmlNode *source = xml_add_with(node, "source", "protocol", "rbd", "name", disk->source, NULL);
-    for (size_t i = 0; disk->rbd->monitors[i]; i++)
-        add_monitor(source, disk->rbd->monitors[i]);
-}
-
-static void
-add_disk(xmlNode *devices, const DiskSpec *disk, size_t index)
-{
-    xmlNode *node = xml_add_with(devices, "disk", "type", disk->rbd ? "network" : "file", "device",
-                                 "disk", NULL);
-    /* no host cache: what the guest was told is on the storage when another node opens it */
-    xmlNode *driver =
-        xml_add_with(node, "driver", "name", "qemu", "type", disk->format, "cache", "none", NULL);
-    if (!disk->read_only)
-        xml_set(driver, "discard", "unmap");
-    if (disk->rbd)
-        add_rbd_source(node, disk);
-    else
-        xml_add_with(node, "source", "file", disk->source, NULL);
-    const char target[] = {'v', 'd', (char)('a' + index), '\0'};
-    xml_add_with(node, "target", "dev", target, "bus", "virtio", NULL);
-    if (disk->read_only)
-        xml_add(node, "readonly", NULL);
-    if (disk->serial)
-        xml_add(node, "serial", disk->serial);
-    if (index == 0)
-        xml_add_with(node, "boot", "order", "1", NULL);
-}
-
 static void
 add_nic(xmlNode *devices, const NicSpec *nic)
 {
@@ -333,8 +242,7 @@ static void
 add_devices(xmlNode *domain, const ServerSpec *spec)
 {
     xmlNode *devices = xml_add(domain, "devices", NULL);
-    for (size_t i = 0; i < spec->n_disks; i++)
-        add_disk(devices, &spec->disks[i], i);
+    disk_xml_add(devices, spec->machine, spec->disks, spec->n_disks);
     for (size_t i = 0; i < spec->n_nics; i++)
         add_nic(devices, &spec->nics[i]);
     xml_add_with(devices, "controller", "type", "usb", "model", "none", NULL);
@@ -412,7 +320,7 @@ probe_xml_build(const char *uuid, const char *virt_type, const DiskSpec *disk, G
     xml_add_number(domain, "vcpu", spec.vcpus, NULL);
     xml_set(xml_add(xml_add(domain, "os", NULL), "type", "hvm"), "machine", spec.machine);
     xmlNode *devices = xml_add(domain, "devices", NULL);
-    add_disk(devices, disk, 0);
+    disk_xml_add(devices, spec.machine, disk, 1);
     xml_add_with(devices, "controller", "type", "usb", "model", "none", NULL);
     xml_add_with(devices, "memballoon", "model", "none", NULL);
     return xml_dump(domain);

@@ -10,6 +10,8 @@
 #include <libxml/tree.h>
 
 #define XML_MOST             ((size_t)4 * 1024 * 1024)
+#define XML_NAME_MOST        255
+#define XML_PATH_MOST        4095
 #define XML_DOMAIN_NAMESPACE "https://godwit.org/xmlns/domain/1"
 
 void xml_init(void); /* once, before the first thread that parses */
@@ -27,6 +29,11 @@ char *xml_dump(xmlNode *node);                              /* the element as te
 xmlDoc *xml_new(const char *root);
 xmlNode *xml_add(xmlNode *parent, const char *name, const char *text); /* text may be NULL */
 void xml_set(xmlNode *node, const char *name, const char *value);
+/* An empty element with attributes: pairs of name and value, ended by NULL. */
+xmlNode *xml_add_with(xmlNode *parent, const char *name, ...) G_GNUC_NULL_TERMINATED;
+/* What a text or an absolute path of a spec may be; ERR_INVALID names field. */
+bool xml_spec_text(const char *field, const char *value, size_t most, GError **err);
+bool xml_spec_path(const char *field, const char *value, GError **err);
 
 /* ---- domains ---------------------------------------------------------------------------- */
 /* The domain of spec. ERR_INVALID names the field that cannot be. */
@@ -45,6 +52,31 @@ DomainXml *domain_xml_read(const char *text, GError **err);
  */
 char *probe_xml_build(const char *uuid, const char *virt_type, const DiskSpec *disk, GError **err);
 char *secret_xml_build(const char *uuid, const char *usage); /* for a key of Ceph */
+
+/* ---- disks (disk-xml.c) ----------------------------------------------------------------- */
+enum {
+    DISKS_MOST = 26 /* that the PCI bus of an i440fx has room for, with a few network cards less */
+};
+
+bool disk_xml_check(const DiskSpec *disks, size_t n, GError **err); /* ERR_INVALID */
+/* Add checked disks; those without a target get the next free one. The first that is no CD-ROM
+ * boots. */
+void disk_xml_add(xmlNode *devices, const char *machine, const DiskSpec *disks, size_t n);
+/* The element of one more disk, which is no CD-ROM. */
+char *disk_xml_build(const DiskSpec *disk, const char *target, GError **err);
+
+typedef struct DiskXml { /* each may be NULL, but text */
+    char *target;
+    char *serial;
+    char *alias; /* of a disk that a running guest has */
+    char *text;  /* the element */
+} DiskXml;
+/* The disks of a domain's XML. Elements DiskXml. */
+GPtrArray *disk_xml_read(const char *text, GError **err);
+/* The first that has the serial or the target, either may be NULL; disks may be NULL. */
+const DiskXml *disk_xml_find(const GPtrArray *disks, const char *serial, const char *target);
+/* The next name that none of both lists has; either may be NULL. */
+char *disk_xml_target_free(const GPtrArray *live, const GPtrArray *defined);
 
 /* ---- CPUs ------------------------------------------------------------------------------- */
 typedef struct CpuXml {

@@ -244,6 +244,7 @@ fake_domain_off(FakeWorld *world, FakeDomain *domain)
     }
     fake_domain_shut_down_at(world, domain, 0);
     fake_domain_set_state(world, domain, DOMAIN_SHUTOFF);
+    fake_disks_stop(domain);
 }
 
 /* ---- moves ------------------------------------------------------------------------------------
@@ -487,6 +488,7 @@ fake_move_start(FakeWorld *world, FakeDomain *source, int dest, const MoveSpec *
         g_strlcpy(incoming->name, source->name, sizeof incoming->name);
     g_strlcpy(incoming->machine, source->machine, sizeof incoming->machine);
     g_strlcpy(incoming->cpu, source->cpu, sizeof incoming->cpu);
+    fake_disks_move(incoming, source);
     incoming->move = number;
     incoming->state = DOMAIN_PAUSED_INCOMING;
     fake_domain_event(world, incoming, DOMAIN_STARTED_INCOMING);

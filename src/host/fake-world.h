@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* fake-world.h: the world behind the fake hypervisor driver; used by host-fake.c only */
+/* fake-world.h: the world behind the fake hypervisor driver; used by the fake's files only */
 #pragma once
 
 #include "host/host.h"
@@ -13,7 +13,16 @@ enum { /* the world is mapped whole, but only touched pages cost memory */
     FAKE_EVENTS_MOST = 4096,
     FAKE_CPU_MOST = 4096,
     FAKE_JOURNAL_MOST = 32,
+    FAKE_DISKS_MOST = 30, /* of one domain */
 };
+
+typedef struct FakeDisk {
+    char target[8];
+    char serial[64]; /* "": none */
+    bool defined;    /* in the definition */
+    bool live;       /* the guest has it; neither: free slot */
+    int64_t size;    /* that the guest was told of; 0: never */
+} FakeDisk;
 
 typedef struct FakeDomain { /* one domain on one node */
     int node;               /* 1 …; 0: free slot */
@@ -25,6 +34,7 @@ typedef struct FakeDomain { /* one domain on one node */
     bool persistent;
     int64_t shutdown_at; /* when the guest powers off; 0: never */
     int move;            /* its number + 1 while it takes part in one */
+    FakeDisk disks[FAKE_DISKS_MOST];
 } FakeDomain;
 
 typedef enum FakeMovePhase {
@@ -125,6 +135,32 @@ FakeMove *fake_move_completed(FakeWorld *world, int node, const char *uuid);
 void fake_move_abort(FakeWorld *world, FakeMove *move);
 void fake_move_stats(const FakeMove *move, int64_t now, JobStats *stats);
 void fake_node_fault(FakeWorld *world, int node, FakeFault fault);
+
+/* fake-disk.c; all with the lock and domain touched */
+bool fake_disks_check(const ServerSpec *spec, GError **err);
+void fake_disks_define(FakeDomain *domain, const ServerSpec *spec); /* as checked */
+void fake_disks_start(FakeDomain *domain); /* the guest gets what the definition has */
+void fake_disks_stop(FakeDomain *domain);
+/* What the destination of a move has: the source's, as libvirt sends both. */
+void fake_disks_move(FakeDomain *to, const FakeDomain *from);
+bool fake_disk_attach(HostConn *conn, const char *uuid, const DiskSpec *disk, GError **err);
+bool fake_disk_detach(HostConn *conn, const char *uuid, const char *serial, GError **err);
+GPtrArray *fake_disk_serials(HostConn *conn, const char *uuid, GError **err);
+bool
+fake_disk_resize(HostConn *conn, const char *uuid, const char *serial, int64_t size, GError **err);
+bool fake_disk_probe(HostConn *conn, const char *uuid, const char *virt_type, const DiskSpec *disk,
+                     int64_t *capacity, GError **err);
+bool fake_secret_define(HostConn *conn, const char *uuid, const char *usage, const void *value,
+                        size_t size, GError **err);
+
+/* host-fake.c */
+/* Begin a call: the world locked and present, the connection alive; else NULL with *err. */
+FakeWorld *fake_enter(HostConn *conn, GError **err);
+bool fake_leave(FakeWorld *world, bool result); /* unlocks; result */
+/* The domain on the connection's node, touched by nobody yet; or NULL with the world unlocked and
+ * ERR_NOT_FOUND. */
+FakeDomain *fake_need_domain(HostConn *conn, FakeWorld *world, const char *uuid, GError **err);
+int fake_conn_node(const HostConn *conn);
 
 /* fake-cpu.c */
 char *fake_cpu_of_node(int node);

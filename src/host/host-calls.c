@@ -13,7 +13,7 @@ typedef struct Call {
     atomic_uint refs;
     /* arguments */
     char *text; /* uuid, path or CPU */
-    char *virt_type, *machine, *usage;
+    char *virt_type, *machine, *usage, *serial;
     ServerSpec *spec;
     LibvirtSettings *settings;
     char **host_names, **hypervisor_cpus;
@@ -24,7 +24,7 @@ typedef struct Call {
     DiskSpec disk;
     /* results, and of file_write the contents */
     HostFacts *facts;
-    GPtrArray *domains;
+    GPtrArray *domains, *serials;
     DomainInfo *info;
     JobStats stats;
     char *first, *second;
@@ -73,6 +73,7 @@ call_unref(void *opaque)
     g_free(call->virt_type);
     g_free(call->machine);
     g_free(call->usage);
+    g_free(call->serial);
     server_spec_free(call->spec);
     if (call->settings != NULL) {
         g_free(call->settings->virt_type);
@@ -85,6 +86,8 @@ call_unref(void *opaque)
     host_facts_free(call->facts);
     if (call->domains != NULL)
         g_ptr_array_unref(call->domains);
+    if (call->serials != NULL)
+        g_ptr_array_unref(call->serials);
     domain_info_free(call->info);
     g_free(call->first);
     g_free(call->second);
@@ -324,6 +327,25 @@ host_secret_define(Hosts *hosts, const char *host, const char *uuid, const char 
                     deadline_us, err);
 }
 
+static bool
+run_disk_serials(const HostOps *ops, HostConn *conn, void *opaque, GError **err)
+{
+    Call *call = opaque;
+    call->serials = ops->disk_serials(conn, call->text, err);
+    return call->serials != NULL;
+}
+
+GPtrArray *
+host_disk_serials(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
+                  GError **err)
+{
+    g_autoptr(CallRef) call = call_new(uuid);
+    if (!call_run(hosts, host, HOST_CONTROL, "disk-serials", run_disk_serials, call, deadline_us,
+                  err))
+        return NULL;
+    return g_steal_pointer(&call->serials);
+}
+
 /* ---- work lane --------------------------------------------------------------------------------
  */
 
@@ -492,6 +514,55 @@ host_disk_probe(Hosts *hosts, const char *host, const char *uuid, const DiskSpec
         return false;
     *capacity = call->total;
     return true;
+}
+
+static bool
+run_disk_attach(const HostOps *ops, HostConn *conn, void *opaque, GError **err)
+{
+    Call *call = opaque;
+    return ops->disk_attach(conn, call->text, &call->disk, err);
+}
+
+bool
+host_disk_attach(Hosts *hosts, const char *host, const char *uuid, const DiskSpec *disk,
+                 int64_t deadline_us, GError **err)
+{
+    g_autoptr(CallRef) call = call_new(uuid);
+    disk_spec_copy(&call->disk, disk);
+    return call_run(hosts, host, HOST_WORK, "disk-attach", run_disk_attach, call, deadline_us, err);
+}
+
+static bool
+run_disk_detach(const HostOps *ops, HostConn *conn, void *opaque, GError **err)
+{
+    Call *call = opaque;
+    return ops->disk_detach(conn, call->text, call->serial, err);
+}
+
+bool
+host_disk_detach(Hosts *hosts, const char *host, const char *uuid, const char *serial,
+                 int64_t deadline_us, GError **err)
+{
+    g_autoptr(CallRef) call = call_new(uuid);
+    call->serial = g_strdup(serial);
+    return call_run(hosts, host, HOST_WORK, "disk-detach", run_disk_detach, call, deadline_us, err);
+}
+
+static bool
+run_disk_resize(const HostOps *ops, HostConn *conn, void *opaque, GError **err)
+{
+    Call *call = opaque;
+    return ops->disk_resize(conn, call->text, call->serial, call->number, err);
+}
+
+bool
+host_disk_resize(Hosts *hosts, const char *host, const char *uuid, const char *serial, int64_t size,
+                 int64_t deadline_us, GError **err)
+{
+    g_autoptr(CallRef) call = call_new(uuid);
+    call->serial = g_strdup(serial);
+    call->number = size;
+    return call_run(hosts, host, HOST_WORK, "disk-resize", run_disk_resize, call, deadline_us, err);
 }
 
 static bool

@@ -279,9 +279,8 @@ fake_close(HostConn *conn)
     g_free(conn);
 }
 
-/* Begin a call: the world locked and present, the connection alive. Balanced by leave(). */
-static FakeWorld *
-enter(HostConn *conn, GError **err)
+FakeWorld *
+fake_enter(HostConn *conn, GError **err)
 {
     FakeWorld *world = conn->driver->world;
     fake_world_lock(world, NULL);
@@ -293,8 +292,8 @@ enter(HostConn *conn, GError **err)
     return NULL;
 }
 
-static bool
-leave(FakeWorld *world, bool result)
+bool
+fake_leave(FakeWorld *world, bool result)
 {
     fake_world_unlock(world);
     return result;
@@ -306,7 +305,7 @@ leave(FakeWorld *world, bool result)
 static HostFacts *
 fake_facts(HostConn *conn, const char *virt_type, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return NULL;
     fake_world_unlock(world);
@@ -351,7 +350,7 @@ info_destroy(void *info)
 static GPtrArray *
 fake_domains(HostConn *conn, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return NULL;
     GPtrArray *infos = g_ptr_array_new_with_free_func(info_destroy);
@@ -365,7 +364,7 @@ fake_domains(HostConn *conn, GError **err)
 static DomainInfo *
 fake_domain_probe(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return NULL;
     FakeDomain absent = {.state = DOMAIN_ABSENT};
@@ -380,9 +379,8 @@ fake_domain_probe(HostConn *conn, const char *uuid, GError **err)
     return info;
 }
 
-/* The domain, or ERR_NOT_FOUND with the world unlocked. */
-static FakeDomain *
-need_domain(HostConn *conn, FakeWorld *world, const char *uuid, GError **err)
+FakeDomain *
+fake_need_domain(HostConn *conn, FakeWorld *world, const char *uuid, GError **err)
 {
     FakeDomain *domain = fake_domain_find(world, conn->node, uuid);
     if (domain == NULL) {
@@ -395,10 +393,10 @@ need_domain(HostConn *conn, FakeWorld *world, const char *uuid, GError **err)
 static bool
 fake_job_stats(HostConn *conn, const char *uuid, bool completed, JobStats *stats, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
-    const FakeDomain *domain = need_domain(conn, world, uuid, err);
+    const FakeDomain *domain = fake_need_domain(conn, world, uuid, err);
     if (domain == NULL)
         return false;
     const FakeMove *move =
@@ -407,16 +405,16 @@ fake_job_stats(HostConn *conn, const char *uuid, bool completed, JobStats *stats
         .elapsed_ms = -1, .downtime_ms = -1, .setup_ms = -1, .auto_converge_throttle = -1};
     if (move != NULL)
         fake_move_stats(move, clock_monotonic(), stats);
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static char *
 fake_domain_cpu(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return NULL;
-    const FakeDomain *domain = need_domain(conn, world, uuid, err);
+    const FakeDomain *domain = fake_need_domain(conn, world, uuid, err);
     if (domain == NULL)
         return NULL;
     char *cpu = NULL;
@@ -435,7 +433,7 @@ fake_domain_cpu(HostConn *conn, const char *uuid, GError **err)
 static FakeDomain *
 need_running(HostConn *conn, FakeWorld *world, const char *uuid, GError **err)
 {
-    FakeDomain *domain = need_domain(conn, world, uuid, err);
+    FakeDomain *domain = fake_need_domain(conn, world, uuid, err);
     if (domain == NULL || domain->state != DOMAIN_SHUTOFF)
         return domain;
     fake_world_unlock(world);
@@ -446,24 +444,24 @@ need_running(HostConn *conn, FakeWorld *world, const char *uuid, GError **err)
 static bool
 fake_job_abort(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     FakeDomain *domain = fake_domain_find(world, conn->node, uuid);
     FakeMove *move = domain != NULL ? fake_move_of(world, domain) : NULL;
     if (move == NULL)
-        return leave(world, true);
+        return fake_leave(world, true);
     if (move->dest == conn->node && move->phase != FAKE_MOVE_TEARDOWN)
-        return leave(world,
-                     err_set(err, ERR_CONFLICT, "an incoming migration is aborted on its source"));
+        return fake_leave(
+            world, err_set(err, ERR_CONFLICT, "an incoming migration is aborted on its source"));
     fake_move_abort(world, move);
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static bool
 fake_set_downtime(HostConn *conn, const char *uuid, int64_t ms, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     const FakeDomain *domain = need_running(conn, world, uuid, err);
@@ -474,13 +472,13 @@ fake_set_downtime(HostConn *conn, const char *uuid, int64_t ms, GError **err)
         fake_world_touch(world, move, sizeof *move);
         move->downtime_limit_ms = ms;
     }
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static bool
 fake_set_bandwidth(HostConn *conn, const char *uuid, int64_t mib_s, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     const FakeDomain *domain = need_running(conn, world, uuid, err);
@@ -491,13 +489,13 @@ fake_set_bandwidth(HostConn *conn, const char *uuid, int64_t mib_s, GError **err
         fake_world_touch(world, move, sizeof *move);
         move->bandwidth_mib_s = mib_s;
     }
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static bool
 fake_pause(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     FakeDomain *domain = need_running(conn, world, uuid, err);
@@ -507,44 +505,45 @@ fake_pause(HostConn *conn, const char *uuid, GError **err)
         fake_domain_set_state(world, domain, DOMAIN_PAUSED);
         fake_domain_event(world, domain, DOMAIN_SUSPENDED);
     }
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static bool
 fake_resume(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     FakeDomain *domain = need_running(conn, world, uuid, err);
     if (domain == NULL)
         return false;
     if (domain->state == DOMAIN_PAUSED_INCOMING || domain->state == DOMAIN_PAUSED_MIGRATED)
-        return leave(world, err_set(err, ERR_CONFLICT, "domain %s on %s is paused by a migration",
-                                    uuid, conn->host));
+        return fake_leave(world,
+                          err_set(err, ERR_CONFLICT, "domain %s on %s is paused by a migration",
+                                  uuid, conn->host));
     if (domain->state == DOMAIN_PAUSED) {
         fake_domain_set_state(world, domain, DOMAIN_RUNNING);
         fake_domain_event(world, domain, DOMAIN_RESUMED);
     }
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static bool
 fake_domain_shutdown(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     FakeDomain *domain = fake_domain_find(world, conn->node, uuid);
     if (domain != NULL && domain->state == DOMAIN_RUNNING)
         fake_domain_shut_down_at(world, domain, clock_monotonic() + SHUTDOWN_US);
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static bool
 fake_domain_reboot(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     const FakeDomain *domain = need_running(conn, world, uuid, err);
@@ -552,7 +551,7 @@ fake_domain_reboot(HostConn *conn, const char *uuid, GError **err)
         return false;
     if (domain->state == DOMAIN_RUNNING)
         fake_domain_event(world, domain, DOMAIN_REBOOTED);
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 /* ---- life -------------------------------------------------------------------------------------
@@ -561,6 +560,8 @@ fake_domain_reboot(HostConn *conn, const char *uuid, GError **err)
 static FakeDomain *
 define(HostConn *conn, FakeWorld *world, const ServerSpec *spec, GError **err)
 {
+    if (!fake_disks_check(spec, err))
+        return NULL;
     FakeDomain *domain = fake_domain_find(world, conn->node, spec->uuid);
     if (domain == NULL)
         domain = fake_domain_add(world, conn->node, spec->uuid);
@@ -581,6 +582,7 @@ define(HostConn *conn, FakeWorld *world, const ServerSpec *spec, GError **err)
                       : "<cpu mode='custom'><model fallback='forbid'>qemu64</model></cpu>",
                   sizeof domain->cpu);
     }
+    fake_disks_define(domain, spec);
     fake_domain_event(world, domain, DOMAIN_DEFINED);
     return domain;
 }
@@ -588,10 +590,10 @@ define(HostConn *conn, FakeWorld *world, const ServerSpec *spec, GError **err)
 static bool
 fake_domain_define(HostConn *conn, const ServerSpec *spec, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
-    return leave(world, define(conn, world, spec, err) != NULL);
+    return fake_leave(world, define(conn, world, spec, err) != NULL);
 }
 
 static bool
@@ -600,28 +602,30 @@ fake_domain_start(HostConn *conn, const ServerSpec *spec, char **machine_out, ch
 {
     if (spec->cpu_xml != NULL && strlen(spec->cpu_xml) >= FAKE_CPU_MOST)
         return err_set(err, ERR_INVALID, "the CPU element is longer than %d bytes", FAKE_CPU_MOST);
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     FakeDomain *domain = fake_domain_find(world, conn->node, spec->uuid);
     if (domain != NULL &&
         (domain->state == DOMAIN_PAUSED_INCOMING || domain->state == DOMAIN_PAUSED_MIGRATED))
-        return leave(world, err_set(err, ERR_CONFLICT, "domain %s on %s takes part in a migration",
-                                    spec->uuid, conn->host));
+        return fake_leave(world,
+                          err_set(err, ERR_CONFLICT, "domain %s on %s takes part in a migration",
+                                  spec->uuid, conn->host));
     if (domain == NULL || domain->state == DOMAIN_SHUTOFF) {
         domain = define(conn, world, spec, err);
         if (domain == NULL)
-            return leave(world, false);
+            return fake_leave(world, false);
         if (world->head.faults[conn->node] == FAKE_START_FAILS)
-            return leave(world,
-                         err_set(err, ERR_BACKEND,
-                                 "internal error: process exited while connecting to monitor "
-                                 "(fault of the fake)"));
+            return fake_leave(world,
+                              err_set(err, ERR_BACKEND,
+                                      "internal error: process exited while connecting to monitor "
+                                      "(fault of the fake)"));
         if (world->head.faults[conn->node] == FAKE_CPU_INCOMPATIBLE)
-            return leave(world, err_set(err, ERR_UNSUPPORTED,
-                                        "guest CPU does not match the host's: "
-                                        "missing features: avx (fault of the fake)"));
+            return fake_leave(world, err_set(err, ERR_UNSUPPORTED,
+                                             "guest CPU does not match the host's: "
+                                             "missing features: avx (fault of the fake)"));
         fake_domain_set_state(world, domain, DOMAIN_RUNNING);
+        fake_disks_start(domain);
         fake_domain_event(world, domain,
                           DOMAIN_RESUMED); /* so does libvirt: it starts QEMU paused */
         fake_domain_event(world, domain, DOMAIN_STARTED);
@@ -630,35 +634,36 @@ fake_domain_start(HostConn *conn, const ServerSpec *spec, char **machine_out, ch
         *machine_out = g_strdup(domain->machine);
     if (cpu_out != NULL)
         *cpu_out = g_strdup(domain->cpu);
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static bool
 fake_destroy(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     FakeDomain *domain = fake_domain_find(world, conn->node, uuid);
     if (domain != NULL)
         fake_domain_destroy(world, domain);
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 static bool
 fake_domain_undefine(HostConn *conn, const char *uuid, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     FakeDomain *domain = fake_domain_find(world, conn->node, uuid);
     if (domain == NULL)
-        return leave(world, true);
+        return fake_leave(world, true);
     if (domain->state != DOMAIN_SHUTOFF)
-        return leave(world, err_set(err, ERR_CONFLICT, "domain %s runs on %s", uuid, conn->host));
+        return fake_leave(world,
+                          err_set(err, ERR_CONFLICT, "domain %s runs on %s", uuid, conn->host));
     fake_domain_event(world, domain, DOMAIN_UNDEFINED);
     fake_domain_remove(world, domain);
-    return leave(world, true);
+    return fake_leave(world, true);
 }
 
 /* ---- moving -----------------------------------------------------------------------------------
@@ -700,7 +705,7 @@ start_move(HostConn *conn, FakeWorld *world, FakeDomain *source, const MoveSpec 
 static bool
 fake_migrate(HostConn *conn, const MoveSpec *spec, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     FakeDomain *source = need_running(conn, world, spec->uuid, err);
@@ -742,7 +747,7 @@ static char *
 fake_choose(HostConn *conn, const LibvirtSettings *settings, const char *const *host_names,
             const char *const *hypervisor_cpus, size_t n, char **limit_out, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return NULL;
     fake_world_unlock(world);
@@ -753,7 +758,7 @@ static bool
 fake_compare(HostConn *conn, const char *cpu_xml, const char *virt_type, const char *machine,
              GError **err)
 {
-    FakeWorld *world = enter(conn, err);
+    FakeWorld *world = fake_enter(conn, err);
     if (world == NULL)
         return false;
     bool refused = world->head.faults[conn->node] == FAKE_CPU_INCOMPATIBLE;
@@ -769,11 +774,17 @@ fake_compare(HostConn *conn, const char *cpu_xml, const char *virt_type, const c
 /* ---- files ------------------------------------------------------------------------------------
  */
 
+int
+fake_conn_node(const HostConn *conn)
+{
+    return conn->node;
+}
+
 static bool
 files_enter(HostConn *conn, GError **err)
 {
-    FakeWorld *world = enter(conn, err);
-    return world != NULL && leave(world, true);
+    FakeWorld *world = fake_enter(conn, err);
+    return world != NULL && fake_leave(world, true);
 }
 
 static bool
@@ -845,35 +856,6 @@ fake_directory_make(HostConn *conn, const char *path, GError **err)
     return mkdir(path, 0711) == 0 || errno == EEXIST || fail_errno(err, "make", path);
 }
 
-/* ---- network disks: the fake's disks are files -------------------------------------------------
- */
-
-static bool
-fake_secret_define(HostConn *conn, const char *uuid, const char *usage, const void *value,
-                   size_t size, GError **err)
-{
-    if (!uuid_is_valid(uuid) || !text_is_clean(usage, 255, false) || size == 0 || size > 4096)
-        return err_set(err, ERR_INVALID,
-                       "a secret needs a UUID, a name and a value of at most 4096 bytes");
-    return files_enter(conn, err);
-}
-
-static bool
-fake_disk_probe(HostConn *conn, const char *uuid, const char *virt_type, const DiskSpec *disk,
-                int64_t *capacity, GError **err)
-{
-    struct stat found;
-    if (!files_enter(conn, err))
-        return false;
-    if (disk->rbd)
-        return err_set(err, ERR_UNSUPPORTED, "the fake has no Ceph");
-    if (stat(disk->source, &found) != 0)
-        return err_set(err, ERR_BACKEND, "cannot open disk %s: %s", disk->source,
-                       errno_text(errno));
-    *capacity = found.st_size;
-    return true;
-}
-
 const HostOps host_fake_ops = {
     .name = "fake",
     .open = fake_open,
@@ -902,6 +884,10 @@ const HostOps host_fake_ops = {
     .file_delete = fake_file_delete,
     .secret_define = fake_secret_define,
     .disk_probe = fake_disk_probe,
+    .disk_attach = fake_disk_attach,
+    .disk_detach = fake_disk_detach,
+    .disk_serials = fake_disk_serials,
+    .disk_resize = fake_disk_resize,
     .directory_make = fake_directory_make,
     .file_system = fake_file_system,
 };

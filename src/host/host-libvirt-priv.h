@@ -14,6 +14,13 @@ enum {
     LIBVIRT_EVENTS = 4
 };
 
+typedef enum LibvirtRemoval {
+    LIBVIRT_REMOVAL_AWAITED,
+    LIBVIRT_REMOVED,
+    LIBVIRT_REMOVAL_REFUSED,
+    LIBVIRT_REMOVAL_UNKNOWN /* the connection was lost */
+} LibvirtRemoval;
+
 struct HostConn {
     int refs; /* atomic: the opener, and each callback registered with libvirt until libvirt lets go
                  of it */
@@ -27,6 +34,9 @@ struct HostConn {
         lock;    /* held while on_event and on_closed run, so that close() waits for them */
     bool closed; /* guarded by lock: no more calls upwards */
     bool lost;   /* guarded by lock: on_closed was called */
+    pthread_cond_t changed; /* with lock: lost or removal changed */
+    char *leaving;          /* guarded by lock: alias of the device that a call waits for to go */
+    LibvirtRemoval removal; /* guarded by lock: of leaving */
     int events[LIBVIRT_EVENTS]; /* callback ids, -1: none */
     bool close_registered;
 };
@@ -68,6 +78,13 @@ bool libvirt_secret_define(HostConn *conn, const char *uuid, const char *usage, 
                            size_t size, GError **err);
 bool libvirt_disk_probe(HostConn *conn, const char *uuid, const char *virt_type,
                         const DiskSpec *disk, int64_t *capacity, GError **err);
+
+/* ---- disks of a domain (libvirt-attach.c) ---- */
+bool libvirt_disk_attach(HostConn *conn, const char *uuid, const DiskSpec *disk, GError **err);
+bool libvirt_disk_detach(HostConn *conn, const char *uuid, const char *serial, GError **err);
+GPtrArray *libvirt_disk_serials(HostConn *conn, const char *uuid, GError **err);
+bool libvirt_disk_resize(HostConn *conn, const char *uuid, const char *serial, int64_t size,
+                         GError **err);
 
 /* ---- moves (libvirt-migrate.c) ---- */
 typedef enum LibvirtJob {

@@ -28,6 +28,7 @@ static const struct {
     {VIR_ERR_NO_STORAGE_POOL, ERR_NOT_FOUND},
     {VIR_ERR_NO_STORAGE_VOL, ERR_NOT_FOUND},
     {VIR_ERR_NO_NETWORK, ERR_NOT_FOUND},
+    {VIR_ERR_DEVICE_MISSING, ERR_NOT_FOUND},
     {VIR_ERR_OPERATION_INVALID, ERR_CONFLICT},
     {VIR_ERR_DOM_EXIST, ERR_CONFLICT},
     {VIR_ERR_STORAGE_VOL_EXIST, ERR_CONFLICT},
@@ -112,6 +113,8 @@ libvirt_conn_unref(void *opaque)
     if (__atomic_sub_fetch(&conn->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     pthread_mutex_destroy(&conn->lock);
+    pthread_cond_destroy(&conn->changed);
+    g_free(conn->leaving);
     g_free(conn->host);
     g_free(conn->uri);
     g_free(conn);
@@ -239,6 +242,7 @@ on_connection_closed(virConnectPtr vir, int reason, void *opaque)
     if (conn->closed || conn->lost)
         return;
     conn->lost = true;
+    pthread_cond_broadcast(&conn->changed);
     if (conn->on_closed)
         conn->on_closed(why, conn->opaque);
 }
@@ -307,6 +311,7 @@ conn_open(HostDriver *driver, const char *host, const char *uri, HostEventFn on_
     conn->on_closed = on_closed;
     conn->opaque = opaque;
     pthread_mutex_init(&conn->lock, NULL);
+    cond_init_monotonic(&conn->changed);
     for (int i = 0; i < LIBVIRT_EVENTS; i++)
         conn->events[i] = -1;
     virResetLastError();
@@ -360,6 +365,10 @@ const HostOps host_libvirt_ops = {
     .file_delete = libvirt_file_delete,
     .secret_define = libvirt_secret_define,
     .disk_probe = libvirt_disk_probe,
+    .disk_attach = libvirt_disk_attach,
+    .disk_detach = libvirt_disk_detach,
+    .disk_serials = libvirt_disk_serials,
+    .disk_resize = libvirt_disk_resize,
     .directory_make = libvirt_directory_make,
     .file_system = libvirt_file_system,
 };

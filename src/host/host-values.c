@@ -39,8 +39,10 @@ disk_spec_copy(DiskSpec *to, const DiskSpec *from)
 {
     *to = (DiskSpec){.source = g_strdup(from->source),
                      .format = g_strdup(from->format),
+                     .target = g_strdup(from->target),
                      .serial = g_strdup(from->serial),
                      .read_only = from->read_only,
+                     .is_cdrom = from->is_cdrom,
                      .rbd = rbd_access_copy(from->rbd)};
 }
 
@@ -49,6 +51,7 @@ disk_spec_clear(DiskSpec *disk)
 {
     g_free(disk->source);
     g_free(disk->format);
+    g_free(disk->target);
     g_free(disk->serial);
     rbd_access_free(disk->rbd);
     *disk = (DiskSpec){0};

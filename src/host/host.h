@@ -13,10 +13,12 @@
 /* ---- what a domain is made of -----------------------------------------------------------------
  */
 typedef struct DiskSpec {
-    char *source;   /* absolute path of a file, or POOL/IMAGE */
-    char *format;   /* "raw" or "qcow2" */
-    char *serial;   /* may be NULL */
-    bool read_only; /* the config drive */
+    char *source; /* absolute path of a file, or POOL/IMAGE */
+    char *format; /* "raw" or "qcow2" */
+    char *target; /* "vda", "vdb", …; NULL: the next free one in the order of the disks */
+    char *serial; /* may be NULL; a volume's id, by which a disk is found again */
+    bool read_only;
+    bool is_cdrom;  /* the config drive */
     RbdAccess *rbd; /* NULL: source is a file */
 } DiskSpec;
 void disk_spec_copy(DiskSpec *to, const DiskSpec *from); /* to need not be initialised */
@@ -228,6 +230,24 @@ typedef struct HostOps {
     bool (*disk_probe)(HostConn *conn, const char *uuid, const char *virt_type,
                        const DiskSpec *disk, int64_t *capacity, GError **err);
 
+    /* Give the domain a further disk, to its definition and, if it runs, to the guest. One with the
+     * same serial is there: ok; in one half only (a crash): the other is added. ERR_CONFLICT: the
+     * target is taken. ERR_BUSY: it is being migrated. */
+    bool (*disk_attach)(HostConn *conn, const char *uuid, const DiskSpec *disk, GError **err);
+    /* Take it away again, from the definition and from the guest; returns when the guest has let
+     * go. A guest that does not within a bound set by the driver (libvirt: 20 s): ERR_TIMEOUT,
+     * outcome known to be "still there", in the definition too; a guest that was asked may still
+     * let go later, which the next call completes. ERR_BUSY: it is being migrated. Not there, or no
+     * such domain: ok. */
+    bool (*disk_detach)(HostConn *conn, const char *uuid, const char *serial, GError **err);
+    /* Serials of the disks that the guest has (if it runs) or the definition has. Elements char *.
+     * Control lane. ERR_NOT_FOUND: no such domain. */
+    GPtrArray *(*disk_serials)(HostConn *conn, const char *uuid, GError **err);
+    /* Tell a running guest that a disk has grown to size bytes. Not running: ok. ERR_INVALID: it
+     * would shrink; ERR_NOT_FOUND: the guest has no such disk. */
+    bool (*disk_resize)(HostConn *conn, const char *uuid, const char *serial, int64_t size,
+                        GError **err);
+
     /* CPU */
     /* The <cpu> element for a new domain from the mode, over the hypervisor CPUs of all given nodes
      * (XML texts). limit_out (may be NULL): for people, which node and features set the limit. */
@@ -337,6 +357,14 @@ bool host_secret_define(Hosts *hosts, const char *host, const char *uuid, const 
                         const void *value, size_t size, int64_t deadline_us, GError **err);
 bool host_disk_probe(Hosts *hosts, const char *host, const char *uuid, const DiskSpec *disk,
                      int64_t *capacity, int64_t deadline_us, GError **err);
+bool host_disk_attach(Hosts *hosts, const char *host, const char *uuid, const DiskSpec *disk,
+                      int64_t deadline_us, GError **err);
+bool host_disk_detach(Hosts *hosts, const char *host, const char *uuid, const char *serial,
+                      int64_t deadline_us, GError **err);
+GPtrArray *host_disk_serials(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
+                             GError **err);
+bool host_disk_resize(Hosts *hosts, const char *host, const char *uuid, const char *serial,
+                      int64_t size, int64_t deadline_us, GError **err);
 char *host_cpu_choose(Hosts *hosts, const char *host, const LibvirtSettings *settings,
                       const char *const *host_names, const char *const *hypervisor_cpus, size_t n,
                       char **limit, int64_t deadline_us, GError **err);
@@ -381,6 +409,8 @@ typedef enum FakeFault {
     FAKE_MIGRATE_RUNS_TWICE, /* destination resumed, source resumed as well after its time-out */
     FAKE_MIGRATE_LOST,       /* returned 0 and the guest is on no node */
     FAKE_CPU_INCOMPATIBLE,
+    FAKE_DISK_STAYS,   /* a guest does not let go of a disk: disk_detach answers ERR_TIMEOUT */
+    FAKE_ATTACH_FAILS, /* disk_attach answers ERR_BACKEND, nothing done */
 } FakeFault;
 /* node 1 is "host1". The fault stays until another (or NONE) is set; the migrate faults may sit on
  * source or destination. */

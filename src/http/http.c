@@ -44,6 +44,7 @@ struct HttpServer {
     struct MHD_Daemon *daemon;
     HttpRouter *router;
     void (*on_error)(HttpRequest *, HttpResponse *, int, const char *, void *);
+    bool (*may_answer)(void *);
     void (*on_done)(HttpRequest *, int, int64_t, void *);
     void *context;
     bool tls;
@@ -257,8 +258,9 @@ answer(HttpRequest *request)
     if (stopping)
         MHD_add_response_header(out, "Connection", "close");
 
-    enum MHD_Result result =
-        MHD_queue_response(request->connection, (unsigned)response->status, out);
+    enum MHD_Result result = MHD_NO;
+    if (!request->server->may_answer || request->server->may_answer(request->server->context))
+        result = MHD_queue_response(request->connection, (unsigned)response->status, out);
 
     request->answered = result == MHD_YES;
     MHD_destroy_response(out);
@@ -634,6 +636,7 @@ http_server_start(const HttpConfig *config, const HttpRoute *const *tables, size
     bool is_ipv6 = false;
 
     server->on_error = config->on_error;
+    server->may_answer = config->may_answer;
     server->on_done = config->on_done;
     server->context = config->context;
     server->tls = config->cert_pem != NULL;

@@ -40,6 +40,9 @@ typedef struct HttpConfig {
     /* 404, 405, 413, 400 before any handler: fills the body in the caller's style. */
     void (*on_error)(HttpRequest *request, HttpResponse *response, int status, const char *message,
                      void *context);
+    /* Asked just before each answer is handed to the connection: false drops the connection
+     * instead, and the client knows no outcome. NULL: always. */
+    bool (*may_answer)(void *context);
     /* Called for every finished request (access log, counters); status 0: the client broke off
      * before the answer. May be NULL. */
     void (*on_done)(HttpRequest *request, int status, int64_t duration_us, void *context);

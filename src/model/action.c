@@ -62,6 +62,24 @@ const ActionRule action_rules[] = {
         .task_kind = "server-live-migrate",
         .refused_when_locked = true,
     },
+    /* The task state stays null, as Nova's: the volume's status tells that it is under way, and the
+     * order of the server's tasks keeps what comes after it behind it. */
+    {
+        .action = "attach-volume",
+        .title = "attach_volume",
+        .vm_states = STATE(VM_ACTIVE) | STATE(VM_PAUSED) | STATE(VM_SUSPENDED) | STATE(VM_STOPPED),
+        .task_state = TASK_NONE,
+        .task_kind = "volume-attach",
+        .refused_when_locked = true,
+    },
+    {
+        .action = "detach-volume",
+        .title = "detach_volume",
+        .vm_states = STATE(VM_ACTIVE) | STATE(VM_PAUSED) | STATE(VM_SUSPENDED) | STATE(VM_STOPPED),
+        .task_state = TASK_NONE,
+        .task_kind = "volume-detach",
+        .refused_when_locked = true,
+    },
     {
         .action = "delete",
         .title = "delete",
@@ -83,12 +101,14 @@ action_rule_find(const char *action)
     return NULL;
 }
 
-/* Both reboots are one key of the API, told apart by its parameter; a client knows only "reboot".
- */
+/* What a client knows it as. Both reboots are one key of the API, told apart by its parameter;
+ * volumes come and go by a path of their own, without a key. */
 static const char *
 action_shown(const ActionRule *rule)
 {
-    return g_str_has_prefix(rule->action, "reboot-") ? "reboot" : rule->action;
+    return g_str_has_prefix(rule->action, "reboot-") || g_str_has_suffix(rule->action, "-volume")
+               ? rule->title
+               : rule->action;
 }
 
 bool

@@ -321,8 +321,8 @@ typedef struct Server {
     int64_t disk_gb;
     int64_t ephemeral_gb;
     int64_t swap_mb;
-    char *extra_specs; /* JSON object */
-    char *image_id;
+    char *extra_specs;     /* JSON object */
+    char *image_id;        /* "": it boots from a volume */
     char *key_name;        /* may be NULL */
     char *user_data;       /* base64 as given; may be NULL */
     bool config_drive;     /* asked for by the client; Godwit makes one always */
@@ -414,6 +414,139 @@ typedef struct Migration {
 } Migration;
 RECORD_DECLARE(Migration, MIGRATION, migration)
 
+/* ---- volumes ------------------------------------------------------------------------------------
+ */
+typedef enum VolumeStatus { /* the words of the block storage API */
+    VOLUME_CREATING,
+    VOLUME_DOWNLOADING, /* an image is being copied into it */
+    VOLUME_AVAILABLE,
+    VOLUME_RESERVED, /* for an attachment that has been accepted */
+    VOLUME_ATTACHING,
+    VOLUME_IN_USE,
+    VOLUME_DETACHING,
+    VOLUME_EXTENDING,
+    VOLUME_DELETING,
+    VOLUME_ERROR,
+    VOLUME_ERROR_DELETING,
+    VOLUME_ERROR_EXTENDING,
+} VolumeStatus;
+extern const char *const volume_status_names[];
+
+typedef struct Volume {
+    char *id;
+    char *name;        /* may be empty; not unique, as Cinder's */
+    char *description; /* may be NULL */
+    char *project_id;
+    char *user_id;
+    VolumeStatus status;
+    int64_t size_gb;
+    char *volume_type;        /* name of a VolumeType */
+    bool bootable;            /* made from an image, or said so */
+    bool read_only;           /* attached so from now on */
+    char *image_id;           /* made from it; may be NULL */
+    char *image_metadata;     /* JSON object, of that image as it was; {} */
+    char *snapshot_id;        /* made from it; may be NULL */
+    char *source_volume_id;   /* made from it; may be NULL */
+    char *metadata;           /* JSON object of strings */
+    char *availability_zone;  /* may be NULL */
+    int64_t progress_percent; /* of a long copy under way; 0 … 100 */
+    char *fault_message;      /* may be NULL; why it is in error */
+    int64_t created_at;
+    int64_t updated_at;
+} Volume;
+RECORD_DECLARE(Volume, VOLUME, volume)
+
+typedef enum SnapshotStatus {
+    SNAPSHOT_CREATING,
+    SNAPSHOT_AVAILABLE,
+    SNAPSHOT_DELETING,
+    SNAPSHOT_ERROR,
+    SNAPSHOT_ERROR_DELETING
+} SnapshotStatus;
+extern const char *const snapshot_status_names[];
+
+typedef struct Snapshot {
+    char *id;
+    char *name;
+    char *description; /* may be NULL */
+    char *volume_id;
+    char *project_id;
+    char *user_id;
+    SnapshotStatus status;
+    int64_t size_gb;     /* of the volume when it was made */
+    char *metadata;      /* JSON object of strings */
+    char *fault_message; /* may be NULL */
+    int64_t created_at;
+    int64_t updated_at;
+} Snapshot;
+RECORD_DECLARE(Snapshot, SNAPSHOT, snapshot)
+
+typedef struct VolumeType {
+    char *id;
+    char *name;        /* unique; "__DEFAULT__" is made at init */
+    char *description; /* may be NULL */
+    bool is_public;
+    char *extra_specs; /* JSON object of strings */
+    int64_t created_at;
+    int64_t updated_at;
+} VolumeType;
+RECORD_DECLARE(VolumeType, VOLUME_TYPE, volume_type)
+
+/* A volume in a server. There from the moment the request is accepted until the guest has let go:
+ * what a domain is built from, and what keeps the volume from being used twice (volume_id is
+ * unique). */
+typedef enum AttachmentState {
+    ATTACHMENT_RESERVED, /* accepted; the guest may or may not have it */
+    ATTACHMENT_ATTACHED,
+    ATTACHMENT_DETACHING
+} AttachmentState;
+extern const char *const attachment_state_names[];
+
+typedef struct Attachment {
+    char *id;
+    char *volume_id;
+    char *server_id;
+    AttachmentState state;
+    char *device;       /* "vda", "vdb", …: unique in the server; shown as /dev/vdb */
+    int64_t boot_index; /* 0: the server boots from it; -1: not */
+    bool delete_on_termination;
+    bool read_only;
+    char *tag; /* may be NULL */
+    int64_t attached_at;
+    int64_t created_at;
+} Attachment;
+RECORD_DECLARE(Attachment, ATTACHMENT, attachment)
+
+/* Of one project; -1: no limit. A project without a row has the defaults (quota_defaults). */
+typedef struct Quota {
+    char *id; /* project id */
+    int64_t volumes;
+    int64_t snapshots;
+    int64_t gigabytes; /* of volumes and snapshots together */
+    int64_t per_volume_gigabytes;
+} Quota;
+RECORD_DECLARE(Quota, QUOTA, quota)
+extern const Quota quota_defaults; /* Cinder's: 10 volumes, 10 snapshots, 1000 GB, -1 */
+
+typedef struct QuotaUsage {
+    int64_t volumes, snapshots, gigabytes;
+    int64_t largest_gigabytes; /* of a request: its largest volume */
+} QuotaUsage;
+/* May a project that has used get more? ERR_QUOTA names the limit, in Cinder's words. */
+bool quota_check(const Quota *quota, const QuotaUsage *used, const QuotaUsage *more, GError **err);
+
+/* A client of the cluster that has, or had, one disk of a server open: QEMU on a node. Recorded
+ * after each start, attach and move, so that it can be told from a stranger, and be fenced. */
+typedef struct DiskClient {
+    int64_t id;
+    char *server_id;
+    char *source;  /* POOL/IMAGE */
+    char *host;    /* name of the node it runs on */
+    char *address; /* "192.0.2.7:0/3710147553", as the cluster's watcher lists have it */
+    int64_t created_at;
+} DiskClient;
+RECORD_DECLARE(DiskClient, DISK_CLIENT, disk_client)
+
 /* ---- tasks, actions ---------------------------------------------------------------------------
  */
 typedef enum TaskStatus {
@@ -434,8 +567,9 @@ extern const char *const task_mark_names[];
 
 typedef struct Task {
     int64_t id;
-    char *kind; /* "server-create", "server-live-migrate", … */
-    char *server_id;
+    char *kind;           /* "server-create", "server-live-migrate", "volume-create", … */
+    char *server_id;      /* "": none, it is about a volume alone */
+    char *volume_id;      /* NULL: none */
     int64_t migration_id; /* 0: none */
     TaskStatus status;
     int64_t phase; /* index into the kind's steps */
@@ -498,6 +632,24 @@ const ActionRule *action_rule_find(const char *action);
  */
 bool action_rule_permits(const ActionRule *rule, const Server *server, bool caller_is_admin,
                          GError **err);
+
+typedef struct VolumeRule {
+    const char
+        *action; /* "create", "delete", "extend", "snapshot", "attach", "detach", "clone", … */
+    unsigned statuses;         /* bit set of 1u << VolumeStatus */
+    VolumeStatus status_while; /* set in the transaction that accepts the request */
+    const char *task_kind;     /* NULL: no task of the volume's own */
+    bool refused_with_snapshots;
+} VolumeRule;
+extern const VolumeRule volume_rules[]; /* ended by action == NULL */
+const VolumeRule *volume_rule_find(const char *action);
+/* ERR_CONFLICT in Cinder's words ("Invalid volume: Volume status must be available or … to …, but
+ * current status is: in-use."). */
+bool volume_rule_permits(const VolumeRule *rule, const Volume *volume, GError **err);
+/* "vda", … "vdz", "vdaa", …: the first name that is not in taken (ended by NULL). Caller frees. */
+char *device_name_next(const char *const *taken);
+/* "vdb" of "vdb" or "/dev/vdb"; NULL: it is no name that a disk can have. Caller frees. */
+char *device_name_parse(const char *text);
 
 /* ---- migration flags --------------------------------------------------------------------------
  * Our own bits; host-libvirt.c maps them to VIR_MIGRATE_*. */
@@ -584,6 +736,27 @@ typedef struct RbdAccess {
 RbdAccess *rbd_access_copy(const RbdAccess *access); /* NULL: NULL */
 void rbd_access_free(RbdAccess *access);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RbdAccess, rbd_access_free)
+
+/* ---- the storage as it describes itself ---------------------------------------------------------
+ */
+/* Which kind of thing a disk in the storage is, for lists and sweeps. */
+typedef enum BlockPurpose {
+    BLOCK_FOR_IMAGES,
+    BLOCK_FOR_SERVERS,
+    BLOCK_FOR_VOLUMES,
+    BLOCK_PURPOSES
+} BlockPurpose;
+
+/* One pool (rbd) or directory (dir), as the storage itself describes it. */
+typedef struct BlockPool {
+    BlockPurpose purpose;
+    char *name;    /* the pool's, or the directory's path */
+    int64_t total; /* bytes that it could hold: used plus what is still free for it */
+    int64_t used;  /* bytes stored */
+    int64_t free_bytes;
+    int64_t things; /* images, disks or volumes in it */
+    char *trouble;  /* NULL, or what is wrong with it and the remedy */
+} BlockPool;
 
 /* ---- configuration files ----------------------------------------------------------------------
  * Walk a file's "key = value" lines in order, with the grammar of nova.conf (config-scan.c). fn

@@ -54,6 +54,32 @@ const char *const migration_status_names[] = {[MIGRATION_ACCEPTED] = "accepted",
                                               [MIGRATION_CANCELLED] = "cancelled",
                                               NULL};
 
+const char *const volume_status_names[] = {[VOLUME_CREATING] = "creating",
+                                           [VOLUME_DOWNLOADING] = "downloading",
+                                           [VOLUME_AVAILABLE] = "available",
+                                           [VOLUME_RESERVED] = "reserved",
+                                           [VOLUME_ATTACHING] = "attaching",
+                                           [VOLUME_IN_USE] = "in-use",
+                                           [VOLUME_DETACHING] = "detaching",
+                                           [VOLUME_EXTENDING] = "extending",
+                                           [VOLUME_DELETING] = "deleting",
+                                           [VOLUME_ERROR] = "error",
+                                           [VOLUME_ERROR_DELETING] = "error_deleting",
+                                           [VOLUME_ERROR_EXTENDING] = "error_extending",
+                                           NULL};
+
+const char *const snapshot_status_names[] = {[SNAPSHOT_CREATING] = "creating",
+                                             [SNAPSHOT_AVAILABLE] = "available",
+                                             [SNAPSHOT_DELETING] = "deleting",
+                                             [SNAPSHOT_ERROR] = "error",
+                                             [SNAPSHOT_ERROR_DELETING] = "error_deleting",
+                                             NULL};
+
+const char *const attachment_state_names[] = {[ATTACHMENT_RESERVED] = "reserved",
+                                              [ATTACHMENT_ATTACHED] = "attached",
+                                              [ATTACHMENT_DETACHING] = "detaching",
+                                              NULL};
+
 const char *const task_status_names[] = {
     [TASK_OPEN] = "open", [TASK_SUCCEEDED] = "succeeded", [TASK_FAILED] = "failed", NULL};
 
@@ -312,10 +338,88 @@ static const Field migration_fields[] = {
 };
 RECORD(Migration, MIGRATION, "migration", migration_fields);
 
+static const Field volume_fields[] = {
+    {TEXT(Volume, id)},
+    {TEXT(Volume, name)},
+    {TEXT(Volume, description)},
+    {TEXT(Volume, project_id)},
+    {TEXT(Volume, user_id)},
+    {ENUM(Volume, status, volume_status_names)},
+    {INT(Volume, size_gb)},
+    {TEXT(Volume, volume_type)},
+    {BOOL(Volume, bootable)},
+    {BOOL(Volume, read_only)},
+    {TEXT(Volume, image_id)},
+    {TEXT(Volume, image_metadata)},
+    {TEXT(Volume, snapshot_id)},
+    {TEXT(Volume, source_volume_id)},
+    {TEXT(Volume, metadata)},
+    {TEXT(Volume, availability_zone)},
+    {INT(Volume, progress_percent)},
+    {TEXT(Volume, fault_message)},
+    {INT(Volume, created_at)},
+    {INT(Volume, updated_at)},
+};
+RECORD(Volume, VOLUME, "volume", volume_fields);
+
+static const Field snapshot_fields[] = {
+    {TEXT(Snapshot, id)},
+    {TEXT(Snapshot, name)},
+    {TEXT(Snapshot, description)},
+    {TEXT(Snapshot, volume_id)},
+    {TEXT(Snapshot, project_id)},
+    {TEXT(Snapshot, user_id)},
+    {ENUM(Snapshot, status, snapshot_status_names)},
+    {INT(Snapshot, size_gb)},
+    {TEXT(Snapshot, metadata)},
+    {TEXT(Snapshot, fault_message)},
+    {INT(Snapshot, created_at)},
+    {INT(Snapshot, updated_at)},
+};
+RECORD(Snapshot, SNAPSHOT, "snapshot", snapshot_fields);
+
+static const Field volume_type_fields[] = {
+    {TEXT(VolumeType, id)},        {TEXT(VolumeType, name)},        {TEXT(VolumeType, description)},
+    {BOOL(VolumeType, is_public)}, {TEXT(VolumeType, extra_specs)}, {INT(VolumeType, created_at)},
+    {INT(VolumeType, updated_at)},
+};
+RECORD(VolumeType, VOLUME_TYPE, "volume_type", volume_type_fields);
+
+static const Field attachment_fields[] = {
+    {TEXT(Attachment, id)},
+    {TEXT(Attachment, volume_id)},
+    {TEXT(Attachment, server_id)},
+    {ENUM(Attachment, state, attachment_state_names)},
+    {TEXT(Attachment, device)},
+    {INT(Attachment, boot_index)},
+    {BOOL(Attachment, delete_on_termination)},
+    {BOOL(Attachment, read_only)},
+    {TEXT(Attachment, tag)},
+    {INT(Attachment, attached_at)},
+    {INT(Attachment, created_at)},
+};
+RECORD(Attachment, ATTACHMENT, "attachment", attachment_fields);
+
+static const Field quota_fields[] = {
+    {TEXT(Quota, id)},
+    {INT(Quota, volumes)},
+    {INT(Quota, snapshots)},
+    {INT(Quota, gigabytes)},
+    {INT(Quota, per_volume_gigabytes)},
+};
+RECORD(Quota, QUOTA, "quota", quota_fields);
+
+static const Field disk_client_fields[] = {
+    {INT(DiskClient, id)},    {TEXT(DiskClient, server_id)}, {TEXT(DiskClient, source)},
+    {TEXT(DiskClient, host)}, {TEXT(DiskClient, address)},   {INT(DiskClient, created_at)},
+};
+RECORD(DiskClient, DISK_CLIENT, "disk_client", disk_client_fields);
+
 static const Field task_fields[] = {
     {INT(Task, id)},
     {TEXT(Task, kind)},
     {TEXT(Task, server_id)},
+    {TEXT(Task, volume_id)},
     {INT(Task, migration_id)},
     {ENUM(Task, status, task_status_names)},
     {INT(Task, phase)},

@@ -8,8 +8,8 @@
 /* Another program (a backup, an operator's sqlite3) may hold the file for a moment. */
 #define BUSY_TIMEOUT_MS 5000
 
-/* Kept small: the file is in the kernel's page cache anyway, and there may be nine connections.
- * Sizes in KiB are negative. */
+/* Of a file: kept small, it is in the kernel's page cache anyway, and there may be nine
+ * connections. Sizes in KiB are negative. */
 static const char settings[] =
     "PRAGMA synchronous = FULL;" /* an acknowledged write survives a power cut */
     "PRAGMA foreign_keys = ON;"
@@ -17,12 +17,35 @@ static const char settings[] =
     "PRAGMA temp_store = MEMORY;"
     "PRAGMA journal_size_limit = 16777216;";
 
+/* On RADOS the one connection's cache is what answers reads. EXCLUSIVE before anything else: it is
+ * what lets WAL work without shared memory, and WAL commits with one write where a rollback journal
+ * needs four (2 ms against 5 ms). */
+static const char rados_settings[] = "PRAGMA page_size = 16384;"
+                                     "PRAGMA locking_mode = EXCLUSIVE;"
+                                     "PRAGMA cache_size = -32768;";
+
+/* A failed read or write of the cluster leaves open what has reached it. Nobody knows before the
+ * log is read again by a new owner, so this one ends; before it is in use, opening just fails. */
+static bool
+rados_error(Conn *conn, const char *doing, GError **err)
+{
+    if (conn->guard != NULL)
+        lease_guard_lose(conn->guard, "the database on RADOS cannot be read or written");
+    return err_set(err, ERR_UNREACHABLE,
+                   "%s: %s cannot be read or written (%s, code %d). Look at \"ceph status\": are "
+                   "the pool's placement groups active, is it full?",
+                   doing, conn->path, sqlite3_errmsg(conn->db), sqlite3_extended_errcode(conn->db));
+}
+
 bool
 conn_error(Conn *conn, const char *doing, GError **err)
 {
     int rc = sqlite3_extended_errcode(conn->db);
     const char *why = sqlite3_errmsg(conn->db);
     const char *path = conn->path;
+    if (conn->on_rados && ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN ||
+                           (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_FULL))
+        return rados_error(conn, doing, err);
     switch (rc & 0xff) {
     case SQLITE_CONSTRAINT:
         if (rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY)
@@ -50,6 +73,11 @@ conn_error(Conn *conn, const char *doing, GError **err)
                        doing, path, why, rc);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+        if (conn->on_rados)
+            return err_set(err, ERR_BACKEND,
+                           "%s: %s is damaged (%s). Stop every controller, then restore a backup "
+                           "under another name: godwit state copy BACKUP rados:POOL/NAMESPACE/NAME",
+                           doing, path, why);
         return err_set(
             err, ERR_BACKEND,
             "%s: %s is damaged (%s). Stop godwitd, keep a copy of it and of %s-wal, then restore a "
@@ -73,12 +101,24 @@ conn_error(Conn *conn, const char *doing, GError **err)
     }
 }
 
+static bool
+conn_configure(Conn *conn, const char *first, GError **err)
+{
+    sqlite3_extended_result_codes(conn->db, 1);
+    sqlite3_busy_timeout(conn->db, BUSY_TIMEOUT_MS);
+    sqlite3_db_config(conn->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(conn->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    /* "name" is a column or an error, never a text by accident. */
+    sqlite3_db_config(conn->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
+    sqlite3_db_config(conn->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
+    return conn_exec(conn, first, err) && conn_exec(conn, settings, err);
+}
+
 Conn *
 conn_open(const char *path, bool writable, GError **err)
 {
     Conn *conn = g_new0(Conn, 1);
     conn->path = path;
-    conn->writable = writable;
     /* The file is there already, made with mode 0600: SQLite gives -wal and -shm the same mode.
      * Read connections are opened for writing too, since a WAL reader writes the -shm file;
      * query_only keeps them from more. */
@@ -88,18 +128,31 @@ conn_open(const char *path, bool writable, GError **err)
         conn_close(conn);
         return NULL;
     }
-    sqlite3_extended_result_codes(conn->db, 1);
-    sqlite3_busy_timeout(conn->db, BUSY_TIMEOUT_MS);
-    sqlite3_db_config(conn->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(conn->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-    /* "name" is a column or an error, never a text by accident. */
-    sqlite3_db_config(conn->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
-    sqlite3_db_config(conn->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
-    if (!conn_exec(conn, settings, err) ||
-        !conn_exec(conn,
-                   writable ? "PRAGMA cache_size = -1024"
-                            : "PRAGMA cache_size = -64; PRAGMA query_only = ON",
-                   err)) {
+    if (!conn_configure(conn,
+                        writable ? "PRAGMA cache_size = -1024"
+                                 : "PRAGMA cache_size = -64; PRAGMA query_only = ON",
+                        err)) {
+        conn_close(conn);
+        return NULL;
+    }
+    return conn;
+}
+
+Conn *
+conn_open_rados(const char *uri, const char *path, bool make, GError **err)
+{
+    Conn *conn = g_new0(Conn, 1);
+    conn->path = path;
+    conn->on_rados = true;
+    int rc = sqlite3_open_v2(
+        uri, &conn->db,
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, "ceph");
+    if (rc != SQLITE_OK) {
+        conn_error(conn, "opening the state", err);
+        conn_close(conn);
+        return NULL;
+    }
+    if (!conn_configure(conn, rados_settings, err)) {
         conn_close(conn);
         return NULL;
     }
@@ -176,9 +229,9 @@ conn_run(Conn *conn, const char *sql, GError **err)
 }
 
 bool
-conn_begin(Conn *conn, GError **err)
+conn_begin(Conn *conn, bool to_write, GError **err)
 {
-    return conn_run(conn, conn->writable ? "BEGIN IMMEDIATE" : "BEGIN DEFERRED", err);
+    return conn_run(conn, to_write ? "BEGIN IMMEDIATE" : "BEGIN DEFERRED", err);
 }
 
 bool

@@ -5,7 +5,7 @@
  * lost when some other descriptor of the file is closed, and holds against a second store in the
  * same process too. The pid in the file is for people only. The file stays: removing it would let
  * two processes lock two files of the same name. */
-#include "store/store-priv.h"
+#include "store/lease.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@ lease_refused(int fd, const char *path, GError **err)
 }
 
 int
-lease_open(const char *path, GError **err)
+lease_file_open(const char *path, GError **err)
 {
     g_autofree char *lock_path = g_strconcat(path, ".lock", NULL);
     AUTO_FD fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -63,7 +63,7 @@ lease_open(const char *path, GError **err)
 }
 
 void
-lease_close(int fd)
+lease_file_close(int fd)
 {
     fd_close(&fd);
 }

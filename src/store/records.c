@@ -328,7 +328,13 @@ store_find(StoreTx *tx, const RecordType *type, const StoreCond *where, GError *
     X(MIGRATION)        \
     X(TASK)             \
     X(ACTION)           \
-    X(ACTION_EVENT)
+    X(ACTION_EVENT)     \
+    X(VOLUME)           \
+    X(SNAPSHOT)         \
+    X(VOLUME_TYPE)      \
+    X(ATTACHMENT)       \
+    X(QUOTA)            \
+    X(DISK_CLIENT)
 
 #define DEFINE_FREE(TYPE)                 \
     static void free_##TYPE(void *record) \

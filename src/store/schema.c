@@ -168,9 +168,65 @@ static const char *const schema_steps[] = {
     "CREATE INDEX migration_by_server ON migration (server_id);\n"
     "CREATE INDEX migration_by_status ON migration (status);\n"
     "\n"
+    "CREATE TABLE volume (\n"
+    "    id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, description TEXT, project_id\n"
+    "    TEXT NOT NULL, user_id TEXT NOT NULL, status TEXT NOT NULL, size_gb INTEGER NOT\n"
+    "    NULL, volume_type TEXT NOT NULL, bootable INTEGER NOT NULL CHECK (bootable IN (0,\n"
+    "    1)), read_only INTEGER NOT NULL CHECK (read_only IN (0, 1)), image_id TEXT,\n"
+    "    image_metadata TEXT NOT NULL, snapshot_id TEXT, source_volume_id TEXT, metadata\n"
+    "    TEXT NOT NULL, availability_zone TEXT, progress_percent INTEGER NOT NULL,\n"
+    "    fault_message TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL\n"
+    ") STRICT;\n"
+    "CREATE INDEX volume_by_project ON volume (project_id, created_at);\n"
+    "\n"
+    "CREATE TABLE snapshot (\n"
+    "    id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, description TEXT, volume_id TEXT\n"
+    "    NOT NULL, project_id TEXT NOT NULL, user_id TEXT NOT NULL, status TEXT NOT NULL,\n"
+    "    size_gb INTEGER NOT NULL, metadata TEXT NOT NULL, fault_message TEXT, created_at\n"
+    "    INTEGER NOT NULL, updated_at INTEGER NOT NULL, FOREIGN KEY (volume_id) REFERENCES\n"
+    "    volume (id)\n"
+    ") STRICT;\n"
+    "CREATE INDEX snapshot_by_volume ON snapshot (volume_id);\n"
+    "CREATE INDEX snapshot_by_project ON snapshot (project_id);\n"
+    "\n"
+    "CREATE TABLE volume_type (\n"
+    "    id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, description TEXT, is_public\n"
+    "    INTEGER NOT NULL CHECK (is_public IN (0, 1)), extra_specs TEXT NOT NULL,\n"
+    "    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, UNIQUE (name)\n"
+    ") STRICT;\n"
+    "\n"
+    "INSERT INTO volume_type (id, name, description, is_public, extra_specs, created_at, "
+    "updated_at)\n"
+    "    VALUES ('6a0e0bd4-53ee-4d0c-9d5e-0f6f7c0a3b51', '__DEFAULT__', 'Default Volume Type', 1,\n"
+    "    '{}', unixepoch() * 1000000, unixepoch() * 1000000);\n"
+    "\n"
+    "CREATE TABLE attachment (\n"
+    "    id TEXT PRIMARY KEY NOT NULL, volume_id TEXT NOT NULL, server_id TEXT NOT NULL,\n"
+    "    state TEXT NOT NULL, device TEXT NOT NULL, boot_index INTEGER NOT NULL,\n"
+    "    delete_on_termination INTEGER NOT NULL CHECK (delete_on_termination IN (0, 1)),\n"
+    "    read_only INTEGER NOT NULL CHECK (read_only IN (0, 1)), tag TEXT, attached_at\n"
+    "    INTEGER NOT NULL, created_at INTEGER NOT NULL, UNIQUE (volume_id), UNIQUE\n"
+    "    (server_id, device), FOREIGN KEY (volume_id) REFERENCES volume (id), FOREIGN KEY\n"
+    "    (server_id) REFERENCES server (id)\n"
+    ") STRICT;\n"
+    "\n"
+    "CREATE TABLE quota (\n"
+    "    id TEXT PRIMARY KEY NOT NULL, volumes INTEGER NOT NULL, snapshots INTEGER NOT\n"
+    "    NULL, gigabytes INTEGER NOT NULL, per_volume_gigabytes INTEGER NOT NULL\n"
+    ") STRICT;\n"
+    "\n"
+    "CREATE TABLE disk_client (\n"
+    "    id INTEGER PRIMARY KEY AUTOINCREMENT, server_id TEXT NOT NULL, source TEXT NOT\n"
+    "    NULL, host TEXT NOT NULL, address TEXT NOT NULL, created_at INTEGER NOT NULL,\n"
+    "    UNIQUE (source, address)\n"
+    ") STRICT;\n"
+    "CREATE INDEX disk_client_by_server ON disk_client (server_id);\n"
+    "CREATE INDEX disk_client_by_host ON disk_client (host);\n"
+    "\n"
     "CREATE TABLE task (\n"
     "    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, server_id TEXT NOT NULL,\n"
-    "    migration_id INTEGER NOT NULL, status TEXT NOT NULL, phase INTEGER NOT NULL,\n"
+    "    volume_id TEXT, migration_id INTEGER NOT NULL, status TEXT NOT NULL, phase INTEGER NOT "
+    "NULL,\n"
     "    mark TEXT NOT NULL, params TEXT NOT NULL, state TEXT NOT NULL, host TEXT,\n"
     "    request_id TEXT NOT NULL, user_id TEXT NOT NULL, project_id TEXT NOT NULL,\n"
     "    deadline_at INTEGER NOT NULL, error_code TEXT, error_message TEXT,\n"
@@ -179,6 +235,7 @@ static const char *const schema_steps[] = {
     ") STRICT;\n"
     "CREATE INDEX task_by_status ON task (status);\n"
     "CREATE INDEX task_by_server ON task (server_id);\n"
+    "CREATE INDEX task_by_volume ON task (volume_id);\n"
     "\n"
     "CREATE TABLE \"action\" (\n"
     "    id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL,\n"
@@ -204,8 +261,10 @@ static const char *const schema_steps[] = {
 };
 
 static const RecordType *const record_types[] = {
-    &PROJECT, &USER,   &ROLE, &ASSIGNMENT, &TOKEN,     &HOST, &FLAVOR, &IMAGE,        &KEYPAIR,
-    &NETWORK, &SUBNET, &PORT, &SERVER,     &MIGRATION, &TASK, &ACTION, &ACTION_EVENT,
+    &PROJECT,  &USER,        &ROLE,       &ASSIGNMENT, &TOKEN,        &HOST,
+    &FLAVOR,   &IMAGE,       &KEYPAIR,    &NETWORK,    &SUBNET,       &PORT,
+    &SERVER,   &MIGRATION,   &TASK,       &ACTION,     &ACTION_EVENT, &VOLUME,
+    &SNAPSHOT, &VOLUME_TYPE, &ATTACHMENT, &QUOTA,      &DISK_CLIENT,
 };
 
 static bool
@@ -315,7 +374,7 @@ schema_prepare(Conn *conn, GError **err)
     if (!schema_judge(conn, &version, err) || !journal_set(conn, err))
         return false;
     if (version < (int64_t)G_N_ELEMENTS(schema_steps)) {
-        if (!conn_begin(conn, err))
+        if (!conn_begin(conn, true, err))
             return false;
         if (!schema_upgrade(conn, version, err)) {
             conn_rollback(conn);

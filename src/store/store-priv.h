@@ -3,7 +3,7 @@
  * puts together */
 #pragma once
 
-#include "store/store.h"
+#include "store/lease.h"
 
 #include <sqlite3.h>
 
@@ -18,8 +18,9 @@ typedef struct CachedStatement {
 /* One SQLite connection; used by one thread at a time. */
 typedef struct Conn {
     sqlite3 *db;
-    const char *path;
-    bool writable;
+    const char *path; /* for messages */
+    bool on_rados;
+    LeaseGuard *guard; /* RADOS, once in use: told of failed reads and writes */
     uint64_t clock;
     size_t n_statements;
     CachedStatement statements[STATEMENTS_MAX];
@@ -32,6 +33,8 @@ struct StoreTx {
 
 /* path must outlive the connection. */
 Conn *conn_open(const char *path, bool writable, GError **err);
+/* The one connection there may be to a database on RADOS; uri as rados_vfs_uri gives it. */
+Conn *conn_open_rados(const char *uri, const char *path, bool make, GError **err);
 void conn_close(Conn *conn);
 
 /* A statement ready to be bound; the connection keeps it. One text is in use once at a time: every
@@ -52,7 +55,7 @@ bool conn_exec(Conn *conn, const char *sql, GError **err);
 /* One statement without parameters and without result, from the cache. */
 bool conn_run(Conn *conn, const char *sql, GError **err);
 
-bool conn_begin(Conn *conn, GError **err);
+bool conn_begin(Conn *conn, bool to_write, GError **err);
 /* Every commit of the store passes here, and so the fault points store.commit.before and
  * store.commit.after. On failure the transaction is rolled back. */
 bool conn_commit(Conn *conn, GError **err);
@@ -64,6 +67,11 @@ bool conn_error(Conn *conn, const char *doing, GError **err);
 /* schema.c: create or upgrade the tables, then compare them with the records. */
 bool schema_prepare(Conn *conn, GError **err);
 
-/* lease-file.c: PATH.lock, held until lease_close or the end of the process. -1 on error. */
-int lease_open(const char *path, GError **err);
-void lease_close(int fd);
+/* ---- store.c, for copies ---- */
+/* A connection to read from, until it is given back; on RADOS everybody else waits meanwhile. */
+Conn *store_conn_take(Store *store, GError **err);
+void store_conn_give(Store *store, Conn *conn);
+/* Lease and connection and nothing else: no schema, no epoch, no thread; only store_raw_conn and
+ * store_close are for it. must_exist: nothing is made. */
+Store *store_open_raw(const StoreConfig *config, bool must_exist, GError **err);
+Conn *store_raw_conn(Store *store);

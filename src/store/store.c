@@ -8,9 +8,13 @@
  * that fails takes back its own savepoint only. Some errors (disk full) make SQLite roll the whole
  * transaction back: then all that ran before in the batch get the error, and the rest begins anew.
  *
- * Readers run on their caller's thread, each with a connection of its own: in WAL mode they neither
- * wait for the writer nor does it wait for them. */
+ * Readers run on their caller's thread. On a file each has a connection of its own: in WAL mode
+ * they neither wait for the writer nor does it wait for them. On RADOS there is one connection for
+ * all, and they take turns with the writer's batches; its cache holds the database, so a read costs
+ * the cluster nothing. */
+#include "store/rados-vfs.h"
 #include "store/store-priv.h"
+#include "store/turn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +40,9 @@ typedef struct Write {
 
 struct Store {
     char *path;
-    int lease;
+    int lease;         /* on a file; else -1 */
+    LeaseRados *rados; /* on RADOS; else NULL */
+    Turn turn;         /* RADOS: who uses the writer's connection */
     int64_t epoch;
     Conn *writer;
     pthread_t thread;
@@ -63,9 +69,9 @@ store_inside_transaction(void)
 
 /* Run a caller's function with the mark set, and hold it to the contract of StoreFn. */
 static bool
-transaction_run(Conn *conn, StoreFn fn, void *opaque, GError **err)
+transaction_run(Conn *conn, bool writable, StoreFn fn, void *opaque, GError **err)
 {
-    StoreTx tx = {.conn = conn, .writable = conn->writable};
+    StoreTx tx = {.conn = conn, .writable = writable};
     GError *error = NULL;
     inside_transaction = true;
     bool ok = fn(&tx, opaque, &error);
@@ -96,7 +102,7 @@ write_run(Conn *conn, Write *write)
 {
     if (!conn_run(conn, "SAVEPOINT one", &write->error))
         return !sqlite3_get_autocommit(conn->db);
-    write->ok = transaction_run(conn, write->fn, write->opaque, &write->error);
+    write->ok = transaction_run(conn, true, write->fn, write->opaque, &write->error);
     if (sqlite3_get_autocommit(conn->db)) {
         if (write->ok)
             err_set(&write->error, ERR_BUG,
@@ -124,7 +130,7 @@ batch_run_once(Store *store, Write **batch, size_t n, bool *changed)
     Conn *conn = store->writer;
     g_autoptr(GError) error = NULL;
     size_t n_run = 0;
-    bool alive = conn_begin(conn, &error);
+    bool alive = conn_begin(conn, true, &error);
     if (!alive) {
         for (size_t i = 0; i < n; i++)
             write_fail(batch[i], error);
@@ -165,8 +171,12 @@ static void
 batch_run(Store *store, Write **batch, size_t n)
 {
     bool changed = false;
+    if (store->rados)
+        turn_take(&store->turn, INT64_MAX);
     for (size_t done = 0; done < n;)
         done += batch_run_once(store, batch + done, n - done, &changed);
+    if (store->rados)
+        turn_give(&store->turn);
 
     WITH_MUTEX(&store->mutex);
     if (changed) {
@@ -272,17 +282,45 @@ reader_return(Store *store, Conn *conn)
         pthread_cond_signal(&store->reader_free);
 }
 
+Conn *
+store_conn_take(Store *store, GError **err)
+{
+    if (store->rados == NULL)
+        return reader_take(store, err);
+    if (turn_take(&store->turn, clock_monotonic() + READER_WAIT_US))
+        return store->writer;
+    err_set(err, ERR_BUSY,
+            "%s is busy: the one connection to it was not free for %d s. Look at \"ceph status\"",
+            store->path, (int)(READER_WAIT_US / USEC_PER_SEC));
+    return NULL;
+}
+
+void
+store_conn_give(Store *store, Conn *conn)
+{
+    if (store->rados == NULL)
+        reader_return(store, conn);
+    else
+        turn_give(&store->turn);
+}
+
+bool
+store_has_lease(const Store *store)
+{
+    return store->rados != NULL;
+}
+
 bool
 store_read(Store *store, StoreFn fn, void *opaque, GError **err)
 {
     if (inside_transaction)
         return err_set(err, ERR_BUG, "store_read inside a transaction");
-    Conn *conn = reader_take(store, err);
+    Conn *conn = store_conn_take(store, err);
     if (conn == NULL)
         return false;
-    bool ok = conn_begin(conn, err) && transaction_run(conn, fn, opaque, err);
+    bool ok = conn_begin(conn, false, err) && transaction_run(conn, false, fn, opaque, err);
     conn_rollback(conn);
-    reader_return(store, conn);
+    store_conn_give(store, conn);
     return ok;
 }
 
@@ -343,35 +381,119 @@ epoch_raise(StoreTx *tx, void *opaque, GError **err)
 }
 
 static bool
-store_start(Store *store, GError **err)
+writer_open_file(Store *store, bool make, GError **err)
 {
-    store->lease = lease_open(store->path, err);
-    if (store->lease < 0 || !state_file_make(store->path, err))
+    if (!make && access(store->path, F_OK) != 0)
+        return err_set(err, ERR_NOT_FOUND, "%s does not exist", store->path);
+    store->lease = lease_file_open(store->path, err);
+    if (store->lease < 0 || (make && !state_file_make(store->path, err)))
         return false;
     store->writer = conn_open(store->path, true, err);
-    if (store->writer == NULL || !schema_prepare(store->writer, err))
+    return store->writer != NULL;
+}
+
+/* The order is what makes it safe: lease, our clients written down, former clients fenced, and only
+ * then the database. */
+static bool
+writer_open_rados(Store *store, const StoreConfig *config, bool make, GError **err)
+{
+    g_auto(StateUri) uri = {0};
+    g_autofree char *address = NULL;
+    if (!state_uri_parse(config->state, &uri, err))
+        return false;
+    store->rados = lease_rados_take(config, &uri, err);
+    if (store->rados == NULL)
+        return false;
+    if (!rados_vfs_use(config, &address, err) ||
+        !lease_rados_record_client(store->rados, address, err) ||
+        !lease_rados_fence(store->rados, err))
+        return false;
+    g_autofree char *database = rados_vfs_uri(&uri);
+    store->writer = conn_open_rados(database, store->path, make, err);
+    return store->writer != NULL;
+}
+
+static bool
+writer_open(Store *store, const StoreConfig *config, bool make, GError **err)
+{
+    return store_is_on_rados(config->state) ? writer_open_rados(store, config, make, err)
+                                            : writer_open_file(store, make, err);
+}
+
+static bool
+store_start(Store *store, const StoreConfig *config, GError **err)
+{
+    if (!writer_open(store, config, true, err) || !schema_prepare(store->writer, err))
         return false;
     store->thread = thread_start("store-writer", writer_main, store);
     store->started = true;
-    return store_write(store, epoch_raise, store, err);
+    if (!store_write(store, epoch_raise, store, err))
+        return false;
+    if (store->rados == NULL)
+        return true;
+    store->writer->guard = lease_rados_guard(store->rados);
+    return lease_rados_announce(store->rados, store->epoch, err);
 }
 
-Store *
-store_open(const char *path, GError **err)
+static Store *
+store_new(const StoreConfig *config)
 {
     Store *store = g_new0(Store, 1);
-    store->path = g_strdup(path);
+    store->path = g_strdup(config->state);
     store->lease = -1;
     pthread_mutex_init(&store->mutex, NULL);
     cond_init_monotonic(&store->work);
     cond_init_monotonic(&store->reader_free);
     cond_init_monotonic(&store->changed);
     g_queue_init(&store->queue);
-    if (!store_start(store, err)) {
-        store_close(store);
-        return NULL;
-    }
+    turn_init(&store->turn);
     return store;
+}
+
+Store *
+store_open_with(const StoreConfig *config, GError **err)
+{
+    g_autoptr(Store) store = store_new(config);
+    return store_start(store, config, err) ? g_steal_pointer(&store) : NULL;
+}
+
+Store *
+store_open_raw(const StoreConfig *config, bool must_exist, GError **err)
+{
+    g_autoptr(Store) store = store_new(config);
+    return writer_open(store, config, !must_exist, err) ? g_steal_pointer(&store) : NULL;
+}
+
+Conn *
+store_raw_conn(Store *store)
+{
+    return store->writer;
+}
+
+Store *
+store_open(const char *path, GError **err)
+{
+    const StoreConfig config = {.state = path};
+    return store_open_with(&config, err);
+}
+
+bool
+store_may_act(const Store *store)
+{
+    return store->rados == NULL || lease_guard_valid(lease_rados_guard(store->rados));
+}
+
+void
+store_check_lease(Store *store)
+{
+    if (store->rados != NULL)
+        lease_guard_check(lease_rados_guard(store->rados));
+}
+
+bool
+store_record_client(Store *store, const char *address, GError **err)
+{
+    return store->rados == NULL || lease_rados_record_client(store->rados, address, err);
 }
 
 static void
@@ -399,7 +521,9 @@ store_close(Store *store)
     for (size_t i = 0; i < store->n_idle; i++)
         conn_close(store->idle[i]);
     conn_close(store->writer);
-    lease_close(store->lease);
+    lease_rados_close(store->rados);
+    lease_file_close(store->lease);
+    turn_clear(&store->turn);
     pthread_cond_destroy(&store->work);
     pthread_cond_destroy(&store->reader_free);
     pthread_cond_destroy(&store->changed);

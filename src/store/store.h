@@ -17,13 +17,50 @@ typedef struct StoreTx StoreTx;
 /* Return true to keep the changes, false with *err to take them back. Called once. */
 typedef bool (*StoreFn)(StoreTx *tx, void *opaque, GError **err);
 
-/* Open path (a file; made if missing, mode 0600; WAL), bring its schema up to date, take the file's
- * lease (a lock that ends with the process: a second opener gets ERR_BUSY naming the holder's pid)
- * and raise the epoch. Blocks on disk. */
+/* For how long a lease on RADOS holds without a renewal, unless StoreConfig says otherwise. A
+ * standby takes over after that long and what fencing and opening take. */
+#define STORE_LEASE_US (5 * USEC_PER_SEC)
+
+typedef struct StoreConfig {
+    const char *state;       /* a path, or "rados:POOL/NAMESPACE/NAME" */
+    const char *conf, *user; /* RADOS: the cluster's configuration; cephx user without "client." */
+    const char *url;         /* RADOS: where this controller answers, for those who wait */
+    int64_t lease_us;        /* RADOS: 0: STORE_LEASE_US */
+    /* RADOS: called about twice a second while store_open_with waits: active is the address of the
+     * controller that has the lease (reason says the same as a sentence), or NULL if the cluster
+     * cannot be used, reason says why. false: give up, with that as the error. NULL: do not wait
+     * for long: ERR_BUSY names the other. */
+    bool (*on_wait)(const char *active, const char *reason, void *opaque);
+    /* RADOS: the lease is lost. NULL, as it must be where another controller may take over: say so
+     * on stderr and _exit at once. */
+    void (*on_lost)(const char *why, void *opaque);
+    void *opaque;
+} StoreConfig;
+
+bool store_is_on_rados(const char *state);
+
+/* Open the state, bring its schema up to date and raise the epoch. Only one process has it open.
+ *
+ * A file: made if missing, mode 0600; WAL; a lock that ends with the process, a second opener gets
+ * ERR_BUSY naming the holder's pid. On RADOS: the same schema through libcephsqlite, after the
+ * lease is held and the clients of former owners are fenced; ERR_UNREACHABLE: try again. Blocks on
+ * disk or cluster. */
+Store *store_open_with(const StoreConfig *config, GError **err);
+/* The same with a path and nothing else. */
 Store *store_open(const char *path, GError **err);
 void store_close(Store *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
 int64_t store_epoch(const Store *store);
+/* May this process act (call a node or the storage, answer a request)? On a file: always. On RADOS:
+ * while the lease is certain to be ours. Takes no lock. */
+bool store_may_act(const Store *store);
+bool store_has_lease(const Store *store); /* on RADOS: another controller may take over */
+/* End the process now if it is not ours (RADOS). Async-signal-safe: for SIGCONT. */
+void store_check_lease(Store *store);
+/* Before a client of the cluster that is not the store's own is used: from then on, whoever takes
+ * the lease over blocklists it first. Such clients are closed before the store. Nothing to do on a
+ * file. */
+bool store_record_client(Store *store, const char *address, GError **err);
 
 bool store_write(Store *store, StoreFn fn, void *opaque, GError **err);
 bool store_read(Store *store, StoreFn fn, void *opaque, GError **err);
@@ -99,3 +136,13 @@ uint64_t store_change_count(Store *store);
 /* Block until the counter differs from seen, or the deadline (monotonic µs). Returns the counter.
  */
 uint64_t store_wait_change(Store *store, uint64_t seen, int64_t deadline_us);
+
+/* ---- copies -----------------------------------------------------------------------------------
+ */
+/* A consistent copy into path, which must not exist; mode 0600 (it holds password hashes). Writers
+ * are held up for milliseconds at a time. */
+bool store_backup(Store *store, const char *path, GError **err);
+/* Both closed: takes both leases; to must be absent or empty. Verified: integrity, the same number
+ * of rows in each table, and a higher epoch. Fills tables and rows for the report. */
+bool store_copy(const StoreConfig *from, const StoreConfig *to, int64_t *tables, int64_t *rows,
+                GError **err);

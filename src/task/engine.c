@@ -2,12 +2,14 @@
 /* engine.c: finds open tasks and runs each on a thread of its own
  *
  * One scheduler thread looks at the open rows whenever it is woken. A task may run when no older
- * open task of its server is there: the operations on one server follow each other in the order in
- * which they were accepted. A task's thread owns its TaskRun; others only drop messages into the
+ * open task of its server or of its volume is there: the operations on one thing follow each other
+ * in the order in which they were accepted, and one that is about a server and a volume (attach,
+ * detach) waits for both. A task's thread owns its TaskRun; others only drop messages into the
  * inbox. What must survive is in the row, everything in TaskRun can be had again from it. */
 #include <string.h>
 
 #include "task/runner.h"
+#include "task/take-over.h"
 
 struct TaskEngine {
     Store *store;
@@ -17,7 +19,8 @@ struct TaskEngine {
 
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* woken, a run ended, or stopping */
-    GHashTable *runs;       /* server id → TaskRun *, borrowed from its thread */
+    GHashTable *runs;       /* TaskRun *, borrowed from their threads */
+    GHashTable *busy;       /* id of a server or a volume → the TaskRun * that is at work on it */
     GHashTable *begun; /* ids of open tasks that a thread of ours has had before: to be probed, as
                           after a crash */
     int helpers;       /* threads of tasks that are not runs: readings, aborts */
@@ -34,7 +37,8 @@ task_engine_new(Store *store, Hosts *hosts, const Storage *storage, const TaskSe
     engine->hosts = hosts;
     engine->storage = *storage;
     engine->settings = *settings;
-    engine->runs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    engine->runs = g_hash_table_new(NULL, NULL);
+    engine->busy = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     engine->begun = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     pthread_mutex_init(&engine->mutex, NULL);
     cond_init_monotonic(&engine->changed);
@@ -48,6 +52,7 @@ task_engine_free(TaskEngine *engine)
         return;
     task_engine_stop(engine, clock_monotonic() + 10 * USEC_PER_SEC);
     g_hash_table_unref(engine->runs);
+    g_hash_table_unref(engine->busy);
     g_hash_table_unref(engine->begun);
     pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->mutex);
@@ -65,6 +70,7 @@ run_new(TaskEngine *engine, Task *task, bool taken_up)
     run->engine = engine;
     run->id = task->id;
     run->server_id = g_strdup(task->server_id);
+    run->volume_id = g_strdup(task->volume_id);
     run->task = task;
     run->kind = task_kind_find(task->kind);
     run->taken_up = taken_up;
@@ -91,9 +97,26 @@ run_free(TaskRun *run)
     json_decref(run->state);
     json_decref(run->params);
     server_free(run->server);
+    volume_free(run->volume);
     task_free(run->task);
     g_free(run->server_id);
+    g_free(run->volume_id);
     g_free(run);
+}
+
+#define KEYS_MAX 2
+
+/* The things that a task is about, by id: at most KEYS_MAX. */
+static size_t
+task_keys(const Task *task, const char *keys[KEYS_MAX])
+{
+    size_t n = 0;
+
+    if (task->server_id && *task->server_id)
+        keys[n++] = task->server_id;
+    if (task->volume_id && *task->volume_id)
+        keys[n++] = task->volume_id;
+    return n;
 }
 
 static void
@@ -101,11 +124,14 @@ run_thread(void *opaque)
 {
     TaskRun *run = opaque;
     TaskEngine *engine = run->engine;
+    const char *keys[KEYS_MAX];
 
     runner_run(run);
 
     pthread_mutex_lock(&engine->mutex);
-    g_hash_table_remove(engine->runs, run->server_id);
+    for (size_t n = task_keys(run->task, keys); n > 0; n--)
+        g_hash_table_remove(engine->busy, keys[n - 1]);
+    g_hash_table_remove(engine->runs, run);
     if (run->task->status != TASK_OPEN)
         g_hash_table_remove(engine->begun, &run->id);
     engine->woken = true;
@@ -132,8 +158,11 @@ start_run(TaskEngine *engine, const Task *task, bool found_at_start)
 {
     bool first_time = g_hash_table_add(engine->begun, g_memdup2(&task->id, sizeof task->id));
     TaskRun *run = run_new(engine, record_copy(&TASK, task), found_at_start || !first_time);
+    const char *keys[KEYS_MAX];
 
-    g_hash_table_insert(engine->runs, g_strdup(task->server_id), run);
+    g_hash_table_add(engine->runs, run);
+    for (size_t n = task_keys(task, keys); n > 0; n--)
+        g_hash_table_insert(engine->busy, g_strdup(keys[n - 1]), run);
     thread_start_detached("task", run_thread, run);
 }
 
@@ -150,6 +179,12 @@ cancel_run(TaskRun *run)
     mailbox_send(run->inbox, message);
 }
 
+static bool
+is_delete(const Task *task)
+{
+    return strcmp(task->kind, "server-delete") == 0 || strcmp(task->kind, "volume-delete") == 0;
+}
+
 static void
 start_what_may_run(TaskEngine *engine, GPtrArray *tasks, int64_t first_new)
 {
@@ -158,15 +193,23 @@ start_what_may_run(TaskEngine *engine, GPtrArray *tasks, int64_t first_new)
     WITH_MUTEX(&engine->mutex);
     for (guint i = 0; i < tasks->len && !engine->stopping; i++) {
         const Task *task = g_ptr_array_index(tasks, i);
-        TaskRun *running = g_hash_table_lookup(engine->runs, task->server_id);
+        const char *keys[KEYS_MAX];
+        bool may_run = true;
 
-        if (running) {
-            if (running->id != task->id && strcmp(task->kind, "server-delete") == 0)
+        for (size_t n = task_keys(task, keys); n > 0; n--) {
+            TaskRun *running = g_hash_table_lookup(engine->busy, keys[n - 1]);
+
+            /* A snapshot that is being deleted is out of the way of its volume's deletion only when
+             * that has ended. */
+            if (running && running->id != task->id && is_delete(task) &&
+                running->kind != &task_snapshot_delete)
                 cancel_run(running);
-            continue;
+            /* An older task that waits keeps its place, too. */
+            if (!g_hash_table_add(seen, (gpointer)keys[n - 1]) || running)
+                may_run = false;
         }
-        if (!g_hash_table_add(seen, task->server_id))
-            continue; /* an older task of this server comes first */
+        if (!may_run)
+            continue;
         if ((int64_t)g_hash_table_size(engine->runs) >= engine->settings.worker_limit)
             break;
         start_run(engine, task, task->id < first_new);
@@ -187,6 +230,9 @@ scheduler_thread(void *opaque)
         -1; /* tasks below this id were there when we started: a former run may have begun them */
     int64_t pause_until = 0;
 
+    /* Before anything is taken up: disks that a killed godwitd had open must not seem in use. A
+     * cluster that does not answer is met again by the sweep. */
+    task_take_over_storage(engine, NULL);
     for (;;) {
         g_autoptr(GPtrArray) tasks = NULL;
         g_autoptr(GError) error = NULL;
@@ -239,7 +285,7 @@ task_engine_stop(TaskEngine *engine, int64_t deadline_us)
     }
     engine->stopping = true;
     g_hash_table_iter_init(&iter, engine->runs);
-    while (g_hash_table_iter_next(&iter, NULL, &run))
+    while (g_hash_table_iter_next(&iter, &run, NULL))
         mailbox_close(((TaskRun *)run)->inbox);
     pthread_cond_broadcast(&engine->changed);
     while (g_hash_table_size(engine->runs) > 0 || engine->helpers > 0)
@@ -345,13 +391,13 @@ task_engine_host_event(TaskEngine *engine, const HostEvent *event)
 
     WITH_MUTEX(&engine->mutex);
     if (event->uuid) {
-        run = g_hash_table_lookup(engine->runs, event->uuid);
+        run = g_hash_table_lookup(engine->busy, event->uuid);
         if (run)
             post_event(run, event);
         return;
     }
     g_hash_table_iter_init(&iter, engine->runs); /* a node came or went: everybody may care */
-    while (g_hash_table_iter_next(&iter, NULL, &run))
+    while (g_hash_table_iter_next(&iter, &run, NULL))
         post_event(run, event);
 }
 
@@ -361,7 +407,7 @@ engine_post(TaskEngine *engine, const char *server_id, int64_t task_id, RunMessa
     TaskRun *run;
 
     WITH_MUTEX(&engine->mutex);
-    run = g_hash_table_lookup(engine->runs, server_id);
+    run = g_hash_table_lookup(engine->busy, server_id);
     if (run && run->id == task_id)
         mailbox_send(run->inbox, message);
     else /* the task gave up on this call long ago */

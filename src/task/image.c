@@ -171,7 +171,7 @@ image_download_open(TaskEngine *engine, const char *image_id, uint64_t *size, GE
 }
 
 static bool
-delete_row(StoreTx *tx, void *opaque, GError **err)
+check_unused(StoreTx *tx, void *opaque, GError **err)
 {
     const char *id = opaque;
     g_autoptr(Image) image = store_get(tx, &IMAGE, id, err);
@@ -192,20 +192,29 @@ delete_row(StoreTx *tx, void *opaque, GError **err)
         return err_set(err, ERR_CONFLICT,
                        "image %s is in use: the disks of %" PRId64 " servers stem from it", id,
                        in_use);
-    return store_delete(tx, &IMAGE, id, err);
+    return true;
+}
+
+static bool
+delete_row(StoreTx *tx, void *opaque, GError **err)
+{
+    return store_delete(tx, &IMAGE, opaque, err);
 }
 
 bool
 image_remove(TaskEngine *engine, const char *image_id, GError **err)
 {
-    if (!store_write(engine_store(engine), delete_row, (void *)image_id, err))
+    g_autoptr(GError) error = NULL;
+
+    /* The data goes first: only the storage knows which volumes stem from it still, and a row
+     * without data can be deleted again. */
+    if (!store_read(engine_store(engine), check_unused, (void *)image_id, err))
         return false;
-    /* The row is the truth; data without a row is swept at the next start. */
-    if (!storage_image_delete(engine_storage(engine), image_id, NULL))
-        log_event(LOG_LEVEL_WARNING, "task",
-                  "an image's data could not be removed, the next start will", "image", image_id,
-                  NULL);
-    return true;
+    if (!storage_image_delete(engine_storage(engine), image_id, &error)) {
+        g_propagate_prefixed_error(err, g_steal_pointer(&error), "not deleted: ");
+        return false;
+    }
+    return store_write(engine_store(engine), delete_row, (void *)image_id, err);
 }
 
 static bool

@@ -15,3 +15,11 @@ query_cpu_compare(TaskEngine *engine, const char *host, const char *model_or_xml
 char *query_cpu_baseline(TaskEngine *engine, char **limit, GError **err);
 /* The <cpu> of a running server as its guest sees it. */
 char *query_server_cpu(TaskEngine *engine, const Server *server, GError **err);
+
+/* The pools or directories of the storage; elements BlockPool *, with their free function. Deadline
+ * of the storage itself. */
+GPtrArray *query_storage_pools(TaskEngine *engine, GError **err);
+const char *query_storage_driver(TaskEngine *engine); /* "rbd", "dir" */
+/* Read the storage's key again and give it to every node that is connected. *report: for each node
+ * (element char *) "host1: ok" or "host1: why not". Running guests keep the key that they have. */
+bool query_storage_rotate_key(TaskEngine *engine, GPtrArray **report, GError **err);

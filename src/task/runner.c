@@ -112,8 +112,7 @@ transition(Transition *to, GError **err)
             return false;
         }
         log_event(LOG_LEVEL_ERROR, "task", "cannot record a step, trying again", "task",
-                  to->run->task->kind, "server", to->run->task->server_id, "reason", error->message,
-                  NULL);
+                  to->run->task->kind, RUN_SUBJECT(to->run), "reason", error->message, NULL);
         message = mailbox_receive(to->run->inbox, clock_monotonic() + TRANSITION_RETRY_US);
     }
 }
@@ -174,7 +173,7 @@ do_step(TaskRun *run, GError **err)
     for (int attempt = 1;; attempt++) {
         g_autoptr(GError) error = NULL;
 
-        if (!run_reload_server(run, err))
+        if (!run_reload(run, err))
             return false;
         if (ask_first) {
             switch (probe_until_known(run, deadline, err)) {
@@ -193,8 +192,8 @@ do_step(TaskRun *run, GError **err)
             return false;
         }
         log_event(LOG_LEVEL_WARNING, "task", "a step's outcome is not known, asking the node",
-                  "task", run->task->kind, "step", step->name, "server", run->task->server_id,
-                  "reason", error->message, NULL);
+                  "task", run->task->kind, "step", step->name, RUN_SUBJECT(run), "reason",
+                  error->message, NULL);
         if (!wait_for_news(run, deadline)) {
             g_propagate_error(err, g_steal_pointer(&error));
             return false;
@@ -217,7 +216,8 @@ go_forward(TaskRun *run, GError **err)
 
         if (__atomic_load_n(&run->cancelled, __ATOMIC_RELAXED) &&
             strcmp(run->kind->name, "server-delete") != 0 && run->task->phase == 0)
-            return err_set(err, ERR_CANCELLED, "the server is being deleted");
+            return err_set(err, ERR_CANCELLED, "the %s is being deleted",
+                           *run->server_id ? "server" : "volume");
         if (!do_step(run, err) || !transition(&next, err))
             return false;
         run->taken_up = false;
@@ -251,11 +251,10 @@ undo_step(TaskRun *run)
     for (int attempt = 1; attempt <= UNDO_ATTEMPTS && !run_is_stopping(run); attempt++) {
         g_autoptr(GError) error = NULL;
 
-        if (run_reload_server(run, &error) && step->undo(run, &error))
+        if (run_reload(run, &error) && step->undo(run, &error))
             return;
         log_event(LOG_LEVEL_WARNING, "task", "cannot take a step back", "task", run->task->kind,
-                  "step", step->name, "server", run->task->server_id, "reason", error->message,
-                  NULL);
+                  "step", step->name, RUN_SUBJECT(run), "reason", error->message, NULL);
         if (!err_is_retriable(error) || !wait_for_news(run, deadline))
             return;
     }
@@ -293,8 +292,8 @@ turn_back(TaskRun *run, const GError *reason, GError **err)
                        .reason = reason};
 
     log_event(LOG_LEVEL_WARNING, "task", "failed, taking back", "task", run->task->kind, "step",
-              current_step(run)->name, "server", run->task->server_id, "error",
-              err_code_name(err_code(reason)), "reason", reason->message, NULL);
+              current_step(run)->name, RUN_SUBJECT(run), "error", err_code_name(err_code(reason)),
+              "reason", reason->message, NULL);
     return transition(&back, err);
 }
 
@@ -304,17 +303,18 @@ runner_run(TaskRun *run)
     g_autoptr(GError) error = NULL;
 
     log_event(LOG_LEVEL_DEBUG, "task", run->taken_up ? "taken up" : "started", "task",
-              run->task->kind, "server", run->task->server_id, NULL);
+              run->task->kind, RUN_SUBJECT(run), NULL);
     if (!run->kind) {
         log_event(LOG_LEVEL_ERROR, "task",
                   "a task of unknown kind stays open: it was made by a newer godwitd", "task",
                   run->task->kind, NULL);
-        return;
+        run_message_free(mailbox_receive(run->inbox, clock_monotonic() + 60 * USEC_PER_SEC));
+        return; /* not at once again */
     }
     if (go_forward(run, &error)) {
         if (run->task->mark == TASK_MARK_DONE)
-            log_event(LOG_LEVEL_INFO, "task", "done", "task", run->task->kind, "server",
-                      run->task->server_id, NULL);
+            log_event(LOG_LEVEL_INFO, "task", "done", "task", run->task->kind, RUN_SUBJECT(run),
+                      NULL);
     } else if (run_is_stopping(run)) {
         return; /* stays open; the next start takes it up */
     } else {
@@ -332,8 +332,7 @@ runner_run(TaskRun *run)
 broken:
     log_event(LOG_LEVEL_ERROR, "task",
               "cannot record the end of a task; it stays open and is taken up at the next start",
-              "task", run->task->kind, "server", run->task->server_id, "reason", error->message,
-              NULL);
+              "task", run->task->kind, RUN_SUBJECT(run), "reason", error->message, NULL);
     /* Not to be scheduled again in a tight loop: wait for the stop or for a change of fortune. */
     run->taken_up = true;
     wait_for_news(run, clock_monotonic() + 5 * USEC_PER_SEC);
@@ -368,21 +367,26 @@ run_read(TaskRun *run, bool (*fn)(TaskRun *run, StoreTx *tx, GError **err), GErr
 }
 
 static bool
-read_server(TaskRun *run, StoreTx *tx, GError **err)
+read_subjects(TaskRun *run, StoreTx *tx, GError **err)
 {
-    Server *server = store_get(tx, &SERVER, run->task->server_id, err);
+    g_autoptr(Server) server = NULL;
+    g_autoptr(Volume) volume = NULL;
 
-    if (!server)
+    if (*run->server_id && !(server = store_get(tx, &SERVER, run->server_id, err)))
+        return false;
+    if (run->volume_id && !(volume = store_get(tx, &VOLUME, run->volume_id, err)))
         return false;
     server_free(run->server);
-    run->server = server;
+    run->server = g_steal_pointer(&server);
+    volume_free(run->volume);
+    run->volume = g_steal_pointer(&volume);
     return true;
 }
 
 bool
-run_reload_server(TaskRun *run, GError **err)
+run_reload(TaskRun *run, GError **err)
 {
-    return run_read(run, read_server, err);
+    return run_read(run, read_subjects, err);
 }
 
 bool
@@ -399,6 +403,23 @@ run_update_server(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Server
         return false;
     server_free(run->server);
     run->server = g_steal_pointer(&server);
+    return true;
+}
+
+bool
+run_update_volume(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Volume *volume),
+                  GError **err)
+{
+    g_autoptr(Volume) volume = store_get(tx, &VOLUME, run->task->volume_id, err);
+
+    if (!volume)
+        return false;
+    change(run, volume);
+    volume->updated_at = clock_realtime();
+    if (!store_update(tx, &VOLUME, volume, err))
+        return false;
+    volume_free(run->volume);
+    run->volume = g_steal_pointer(&volume);
     return true;
 }
 

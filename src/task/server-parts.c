@@ -144,6 +144,8 @@ part_check_bridges(TaskRun *run, const char *host, GError **err)
 bool
 part_make_disk(TaskRun *run, GError **err)
 {
+    if (!*run->server->image_id) /* it boots from a volume */
+        return true;
     return storage_disk_create(run_storage(run), run->server->id, run->server->image_id,
                                run->server->disk_gb << 30, err);
 }
@@ -272,6 +274,36 @@ part_make_config_drive(TaskRun *run, GError **err)
 /* ---- the domain
  * ------------------------------------------------------------------------------------------- */
 
+/* The disk that it boots from, the volumes in the order of their devices, the config drive. */
+static bool
+add_disks(TaskRun *run, ServerSpec *spec, GError **err)
+{
+    const Storage *storage = run_storage(run);
+    const Server *server = run->server;
+    g_autoptr(GPtrArray) volumes = part_server_volumes(run, err);
+    DiskSpec *disk;
+
+    if (!volumes)
+        return false;
+    spec->disks = g_new0(DiskSpec, volumes->len + 2);
+    if (*server->image_id) {
+        disk = &spec->disks[spec->n_disks++];
+        disk->target = g_strdup("vda");
+        if (!storage_disk_source(storage, server->id, &disk->source, &disk->format, err) ||
+            !storage_access(storage, &disk->rbd, err))
+            return false;
+    }
+    for (guint i = 0; i < volumes->len; i++)
+        if (!part_volume_disk(run, g_ptr_array_index(volumes, i), &spec->disks[spec->n_disks++],
+                              err))
+            return false;
+    disk = &spec->disks[spec->n_disks++];
+    disk->is_cdrom = true;
+    disk->format = g_strdup("raw");
+    return storage_config_drive_source(storage, server->id, &disk->source, err) &&
+           storage_access(storage, &disk->rbd, err);
+}
+
 ServerSpec *
 part_server_spec(TaskRun *run, const char *host, GError **err)
 {
@@ -290,17 +322,8 @@ part_server_spec(TaskRun *run, const char *host, GError **err)
     spec->vcpus = server->vcpus;
     spec->ram_mb = server->ram_mb;
     spec->console_path = storage_console_path(storage, server->id);
-    spec->disks = g_new0(DiskSpec, 2);
-    spec->n_disks = 2;
-    spec->disks[1].read_only = true;
-    spec->disks[1].format = g_strdup("raw");
-    if (!storage_disk_source(storage, server->id, &spec->disks[0].source, &spec->disks[0].format,
-                             err) ||
-        !storage_config_drive_source(storage, server->id, &spec->disks[1].source, err))
+    if (!add_disks(run, spec, err))
         return NULL;
-    if (!storage_access(storage, &spec->disks[0].rbd, err))
-        return NULL;
-    spec->disks[1].rbd = rbd_access_copy(spec->disks[0].rbd);
     spec->nics = g_new0(NicSpec, net.ports->len + 1);
     spec->n_nics = net.ports->len;
     for (guint i = 0; i < net.ports->len; i++) {
@@ -414,12 +437,13 @@ part_start_domain(TaskRun *run, GError **err)
     g_autoptr(ServerSpec) spec = part_server_spec(run, run->server->host, err);
     g_autofree char *machine = NULL, *cpu = NULL;
 
-    if (!spec || !host_domain_start(run_hosts(run), run->server->host, spec, &machine, &cpu,
-                                    DEADLINE_WORK, err))
+    if (!spec || !part_clear_disk_clients(run, err) ||
+        !host_domain_start(run_hosts(run), run->server->host, spec, &machine, &cpu, DEADLINE_WORK,
+                           err))
         return false;
     run_set_state_text(run, "machine", machine);
     run_set_state_text(run, "cpu", cpu);
-    return true;
+    return part_observe_clients(run, run->server->host, err);
 }
 
 StepProbe

@@ -5,8 +5,11 @@
 #include "task/task-priv.h"
 
 static const TaskKind *const kinds[] = {
-    &task_server_create, &task_server_start,        &task_server_stop,     &task_server_reboot,
-    &task_server_delete, &task_server_live_migrate, &task_server_reconcile};
+    &task_server_create,   &task_server_start,    &task_server_stop,         &task_server_reboot,
+    &task_server_delete,   &task_volume_create,   &task_server_live_migrate, &task_server_reconcile,
+    &task_volume_delete,   &task_volume_extend,   &task_volume_attach,       &task_volume_detach,
+    &task_snapshot_create, &task_snapshot_delete, &task_server_flatten,      &task_volume_flatten,
+};
 
 const TaskKind *
 task_kind_find(const char *name)
@@ -17,9 +20,9 @@ task_kind_find(const char *name)
     return NULL;
 }
 
-static bool
-insert_action(StoreTx *tx, const ActionRule *rule, const Server *server, const TaskRequest *request,
-              int64_t now, GError **err)
+bool
+submit_insert_action(StoreTx *tx, const ActionRule *rule, const Server *server,
+                     const TaskRequest *request, int64_t now, GError **err)
 {
     Action action = {
         .request_id = (char *)request->request_id,
@@ -76,7 +79,7 @@ task_submit(StoreTx *tx, const char *action, Server *server, bool caller_is_admi
     server->task_state = rule->task_state;
     server->updated_at = now;
     return store_update(tx, &SERVER, server, err) &&
-           insert_action(tx, rule, server, request, now, err) &&
+           submit_insert_action(tx, rule, server, request, now, err) &&
            insert_task(tx, rule->task_kind, server, request, now, task_id, err);
 }
 

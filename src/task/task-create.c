@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* task-create.c: from a row to a running guest
  *
- *   place ─► check ─► disk ─► config ─► start
+ *   place ─► check ─► volumes ─► disk ─► config ─► start
  *
- * place reserves a host in the store; check asks that node what only it knows; disk and config make
- * files that bear the server's id; start defines and boots. All are idempotent under that id, so
- * that a crash anywhere is answered by running the step again. Taking back removes the domain, then
- * the files; the server stays as a row in ERROR that says why. */
+ * place reserves a host in the store; check asks that node what only it knows; volumes makes those
+ * that are made with the server, disk and config make what bears the server's id; start defines and
+ * boots. All are idempotent under those ids, so that a crash anywhere is answered by running the
+ * step again. Taking back removes the domain, then the disk; the server stays as a row in ERROR
+ * that says why, and its volumes are given back: those made for it are deleted by tasks of their
+ * own.
+ *
+ * Invariant: volumes are given back only when no domain can have them. Is the domain's node away
+ * when it is to be removed, then they stay with the server until that is deleted. */
+#include "task/disk-clients.h"
 #include "task/task-priv.h"
 
 static bool
@@ -30,13 +36,24 @@ undo_disk(TaskRun *run, GError **err)
     return storage_disk_delete(run_storage(run), run->server->id, err);
 }
 
+/* From the intent of the next step on there may be a domain. */
+static bool
+commit_config(TaskRun *run, StoreTx *tx, GError **err)
+{
+    run_set_state_int(run, "domain", 1);
+    return true;
+}
+
 static bool
 undo_start(TaskRun *run, GError **err)
 {
     const char *host = run->server->host, *id = run->server->id;
 
-    return host_domain_destroy(run_hosts(run), host, id, DEADLINE_WORK, err) &&
-           host_domain_undefine(run_hosts(run), host, id, DEADLINE_WORK, err);
+    if (!host_domain_destroy(run_hosts(run), host, id, DEADLINE_WORK, err) ||
+        !host_domain_undefine(run_hosts(run), host, id, DEADLINE_WORK, err))
+        return false;
+    run_set_state_int(run, "domain", 0);
+    return true;
 }
 
 static void
@@ -54,7 +71,7 @@ set_active(TaskRun *run, Server *server)
 static bool
 succeed(TaskRun *run, StoreTx *tx, GError **err)
 {
-    return run_update_server(run, tx, set_active, err) &&
+    return run_update_server(run, tx, set_active, err) && part_keep_volumes(run, tx, err) &&
            part_finish_action(run, tx, "compute__do_build_and_run_instance", run->server->host,
                               NULL, err);
 }
@@ -62,6 +79,12 @@ succeed(TaskRun *run, StoreTx *tx, GError **err)
 typedef struct Failure {
     const GError *reason;
 } Failure;
+
+static bool
+may_have_domain(TaskRun *run)
+{
+    return run_state_int(run, "domain", 0) != 0;
+}
 
 static void
 set_error(TaskRun *run, Server *server)
@@ -74,7 +97,7 @@ set_error(TaskRun *run, Server *server)
     server->fault_code = 500;
     server->fault_at = clock_realtime();
     text_set(&server->fault_message, failure->reason->message);
-    if (err_code(failure->reason) != ERR_UNREACHABLE && err_code(failure->reason) != ERR_TIMEOUT)
+    if (!may_have_domain(run))
         text_set(&server->host, NULL); /* nothing of it is there any more */
 }
 
@@ -90,6 +113,9 @@ fail(TaskRun *run, StoreTx *tx, const GError *reason, GError **err)
     host = g_strdup(run->server ? run->server->host : NULL);
     run->data = &failure;
     ok = run_update_server(run, tx, set_error, err) &&
+         (may_have_domain(run) ? part_keep_volumes(run, tx, err)
+                               : part_release_volumes(run, tx, true, err) &&
+                                     part_forget_clients(tx, run->server_id, err)) &&
          part_finish_action(run, tx, "compute__do_build_and_run_instance", host, reason, err);
     run->data = NULL;
     return ok;
@@ -98,9 +124,10 @@ fail(TaskRun *run, StoreTx *tx, const GError *reason, GError **err)
 static const TaskStep steps[] = {
     {"place", NULL, run_nothing, part_place, NULL},
     {"check", NULL, check, NULL, NULL},
+    {"volumes", NULL, part_make_volumes, part_commit_volumes, NULL},
     {"disk", NULL, part_make_disk, NULL, undo_disk},
-    {"config", NULL, part_make_config_drive, NULL, NULL},
-    {"start", part_probe_running, part_start_domain, NULL, undo_start},
+    {"config", NULL, part_make_config_drive, commit_config, NULL},
+    {"start", part_probe_running, part_start_domain, part_record_clients, undo_start},
 };
 
 const TaskKind task_server_create = {

@@ -5,7 +5,10 @@
  *
  * The domain goes before the disk: nothing may write to a disk that is being removed. If its node
  * does not answer, the server stays, in ERROR, and says so: a guest that may run on must not lose
- * its record. */
+ * its record. Its volumes are given back with the row: those that go with the server are deleted by
+ * tasks of their own. */
+#include "task/disk-clients.h"
+#include "task/task-flatten.h"
 #include "task/task-priv.h"
 
 static bool
@@ -22,6 +25,13 @@ remove_domain(TaskRun *run, GError **err)
 static bool
 remove_disk(TaskRun *run, GError **err)
 {
+    g_autofree char *source = NULL, *format = NULL;
+
+    if (!storage_disk_source(run_storage(run), run->server_id, &source, &format, err))
+        return false;
+    flatten_await(source, FLATTEN_AWAIT);
+    if (!part_clear_disk_clients(run, err))
+        return false;
     part_console_delete(run);
     return storage_disk_delete(run_storage(run), run->server->id, err);
 }
@@ -65,7 +75,9 @@ succeed(TaskRun *run, StoreTx *tx, GError **err)
 {
     g_autofree char *host = g_strdup(run->server->host);
 
-    return release_ports(run, tx, err) && run_update_server(run, tx, set_deleted, err) &&
+    return release_ports(run, tx, err) && part_release_volumes(run, tx, false, err) &&
+           part_forget_clients(tx, run->server_id, err) &&
+           run_update_server(run, tx, set_deleted, err) &&
            part_finish_action(run, tx, "compute_terminate_instance", host, NULL, err);
 }
 

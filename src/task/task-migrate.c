@@ -566,13 +566,21 @@ fail(TaskRun *run, StoreTx *tx, const GError *reason, GError **err)
            part_finish_action(run, tx, "compute_live_migration", run->server->host, reason, err);
 }
 
+/* The guest runs on already: who has its disks open now is looked at last. */
+static bool
+clean_up(TaskRun *run, GError **err)
+{
+    return move_clean_up(run, err) &&
+           (!run->server->host || part_observe_clients(run, run->server->host, err));
+}
+
 static const TaskStep steps[] = {
     {"select", NULL, select_hosts, commit_select, NULL},
     {"check", NULL, check, commit_check, NULL},
     {"reserve", NULL, reserve_now, commit_reserve, NULL},
     {"prepare", NULL, prepare, commit_prepare, NULL},
     {"transfer", NULL, move_transfer, commit_transfer, undo_transfer},
-    {"cleanup", NULL, move_clean_up, NULL, NULL},
+    {"cleanup", NULL, clean_up, part_record_clients, NULL},
 };
 
 const TaskKind task_server_live_migrate = {

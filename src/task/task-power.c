@@ -87,7 +87,9 @@ need_host(TaskRun *run, GError **err)
 static bool
 start(TaskRun *run, GError **err)
 {
-    return need_host(run, err) && part_make_config_drive(run, err) && part_start_domain(run, err);
+    /* Before the config drive is written, too: a dead QEMU's watch on it would delay that. */
+    return need_host(run, err) && part_clear_disk_clients(run, err) &&
+           part_make_config_drive(run, err) && part_start_domain(run, err);
 }
 
 static bool
@@ -97,7 +99,8 @@ start_succeeded(TaskRun *run, StoreTx *tx, GError **err)
            part_finish_action(run, tx, "compute_start_instance", run->server->host, NULL, err);
 }
 
-static const TaskStep start_steps[] = {{"start", part_probe_running, start, NULL, undo_look}};
+static const TaskStep start_steps[] = {
+    {"start", part_probe_running, start, part_record_clients, undo_look}};
 const TaskKind task_server_start = {"server-start",    start_steps,     1,
                                     60 * USEC_PER_SEC, start_succeeded, fail};
 
@@ -147,7 +150,7 @@ reboot_succeeded(TaskRun *run, StoreTx *tx, GError **err)
 
 static const TaskStep reboot_steps[] = {
     {"off", part_probe_stopped, reboot_off, NULL, undo_look},
-    {"start", part_probe_running, start, NULL, undo_look},
+    {"start", part_probe_running, start, part_record_clients, undo_look},
 };
 const TaskKind task_server_reboot = {"server-reboot",   reboot_steps,     2,
                                      60 * USEC_PER_SEC, reboot_succeeded, fail};

@@ -58,7 +58,9 @@ typedef struct TaskKind {
 } TaskKind;
 
 extern const TaskKind task_server_create, task_server_start, task_server_stop, task_server_reboot,
-    task_server_delete, task_server_live_migrate, task_server_reconcile;
+    task_server_delete, task_server_live_migrate, task_server_reconcile, task_volume_create,
+    task_volume_delete, task_volume_extend, task_volume_attach, task_volume_detach,
+    task_snapshot_create, task_snapshot_delete, task_server_flatten, task_volume_flatten;
 const TaskKind *task_kind_find(const char *name);
 
 typedef enum RunMessageKind {
@@ -80,11 +82,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RunMessage, run_message_free)
 struct TaskRun {
     TaskEngine *engine;
     const TaskKind *kind;
-    int64_t id; /* of the task, and of its server: what others may read of a run */
-    char *server_id;
-    Task *task;     /* copy of the row, kept in step with it */
-    Server *server; /* as read at the start of the current step */
-    json_t *state;  /* what steps found out; saved with each transition */
+    int64_t id;      /* of the task, and of its subjects: what others may read of a run */
+    char *server_id; /* "": none */
+    char *volume_id; /* NULL: none */
+    Task *task;      /* copy of the row, kept in step with it */
+    Server *server;  /* as read at the start of the current step; NULL: none */
+    Volume *volume;  /* the same */
+    json_t *state;   /* what steps found out; saved with each transition */
     json_t *params;
     bool taken_up;  /* the current step may have happened before this run */
     bool cancelled; /* somebody wants it stopped (a delete waits behind it) */
@@ -102,10 +106,16 @@ const TaskSettings *run_settings(TaskRun *run);
 
 bool run_write(TaskRun *run, bool (*fn)(TaskRun *run, StoreTx *tx, GError **err), GError **err);
 bool run_read(TaskRun *run, bool (*fn)(TaskRun *run, StoreTx *tx, GError **err), GError **err);
-bool run_reload_server(TaskRun *run, GError **err);
+bool run_reload(TaskRun *run, GError **err); /* server and volume, as far as it has them */
 /* Read-change-write of the server row inside tx; also refreshes run->server. */
 bool run_update_server(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Server *server),
                        GError **err);
+bool run_update_volume(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Volume *volume),
+                       GError **err);
+/* For a log line: what the task is about. */
+#define RUN_SUBJECT(run)                       \
+    (*(run)->server_id ? "server" : "volume"), \
+        (*(run)->server_id ? (run)->server_id : (run)->volume_id)
 
 /* Next message for this run, or NULL at the deadline. A stop of the engine sets *err to
  * ERR_CANCELLED (run_is_stopping). */
@@ -147,7 +157,8 @@ bool part_make_config_drive(TaskRun *run, GError **err);
 ServerSpec *part_server_spec(TaskRun *run, const char *host, GError **err);
 /* The <cpu> for a new domain on host. */
 bool part_choose_cpu(TaskRun *run, const char *host, char **cpu_xml, GError **err);
-/* Define and start on server->host; remembers machine and cpu in run->state for the commit. */
+/* Define and start on server->host, once nobody else has its disks open; remembers machine, cpu and
+ * the disks' clients in run->state for the commit (part_record_clients). */
 bool part_start_domain(TaskRun *run, GError **err);
 StepProbe part_probe_running(TaskRun *run, GError **err);
 StepProbe part_probe_stopped(TaskRun *run, GError **err);
@@ -155,12 +166,51 @@ StepProbe part_probe_stopped(TaskRun *run, GError **err);
 bool part_check_bridges(TaskRun *run, const char *host, GError **err);
 bool part_power_off(TaskRun *run, bool graceful, GError **err);
 
+/* ---- volumes of a server (server-volumes.c) ----
+ * Attachments of the server with their volumes, in the order of their devices. */
+typedef struct ServerVolume {
+    Attachment *attachment;
+    Volume *volume;
+} ServerVolume;
+void server_volume_free(ServerVolume *entry);
+GPtrArray *part_server_volumes(TaskRun *run, GError **err); /* elements ServerVolume * */
+bool part_volume_disk(TaskRun *run, const ServerVolume *entry, DiskSpec *disk, GError **err);
+/* The data of a volume, from what its row says it is made from; progress goes into the row.
+ * Idempotent. */
+bool part_make_volume(TaskRun *run, const Volume *volume, GError **err);
+/* The server's volumes that are not made yet; and, in the step's commit, that they are. */
+bool part_make_volumes(TaskRun *run, GError **err);
+bool part_commit_volumes(TaskRun *run, StoreTx *tx, GError **err);
+/* All that were reserved are attached and in use from now on. */
+bool part_keep_volumes(TaskRun *run, StoreTx *tx, GError **err);
+/* No guest has them any more: they become available, or their deletion is queued: of those that go
+ * with the server; create_failed: of those that its creation was to make. */
+bool part_release_volumes(TaskRun *run, StoreTx *tx, bool create_failed, GError **err);
+/* The guest that runs on host gets the volumes that it should have and loses others. What cannot be
+ * done is logged. */
+void part_settle_volumes(TaskRun *run, const char *host);
+
+/* ---- one writer (disk-clients.c) ----
+ * Before a start on host: whoever has one of the server's disks open is judged. A former client of
+ * this very server whose QEMU is proven gone on a node that answers is fenced, and we go on at
+ * once; a client that is recorded on a node that does not answer, or that nobody knows, is refused
+ * and named (ERR_CONFLICT). */
+bool part_clear_disk_clients(TaskRun *run, GError **err);
+/* After a start, an attachment or a move: who has the server's disks open now, on host;
+ * part_record_ clients writes it in the step's commit (replacing what was recorded for the server).
+ */
+bool part_observe_clients(TaskRun *run, const char *host, GError **err);
+bool part_record_clients(TaskRun *run, StoreTx *tx, GError **err);
+
 /* The console log goes on on host. */
 void part_console_add(Server *server, const char *host);
 /* Remove the parts of the console log that are on nodes. One that does not answer keeps its part: a
  * log is no reason to keep a server. */
 void part_console_delete(TaskRun *run);
 
+/* Open the instance action of a request that has been accepted (submit.c). */
+bool submit_insert_action(StoreTx *tx, const ActionRule *rule, const Server *server,
+                          const TaskRequest *request, int64_t now, GError **err);
 /* Close the instance action of this task's request. reason NULL: success. */
 bool part_finish_action(TaskRun *run, StoreTx *tx, const char *event, const char *host,
                         const GError *reason, GError **err);

@@ -6,7 +6,8 @@
  * node that may have the guest: the server's host, the two of its last move, and the one that made
  * somebody ask. Exactly one copy may run: after a move that broke off, the destination's if it
  * runs, since the source can only have been resumed later, from an older state. Only copies that
- * carry Godwit's mark are touched. */
+ * carry Godwit's mark are touched. The copy that stays is then given the volumes that the server
+ * has. */
 #include <string.h>
 
 #include "task/task-priv.h"
@@ -164,7 +165,8 @@ reconcile(TaskRun *run, GError **err)
         if ((int)i != keeper && seen[i] != SEEN_UNREACHABLE && ours[i] &&
             !remove_copy(run, plan->nodes[i], plan->nodes[keeper], seen[i], err))
             return false;
-    return true;
+    part_settle_volumes(run, plan->nodes[keeper]);
+    return part_observe_clients(run, plan->nodes[keeper], err);
 }
 
 static void
@@ -195,7 +197,7 @@ record(TaskRun *run, Server *server)
 static bool
 succeed(TaskRun *run, StoreTx *tx, GError **err)
 {
-    return run_update_server(run, tx, record, err);
+    return run_update_server(run, tx, record, err) && part_record_clients(run, tx, err);
 }
 
 static bool

@@ -48,6 +48,43 @@ bool task_submit(StoreTx *tx, const char *action, Server *server, bool caller_is
 /* Insert the migration row and its task for os-migrateLive. dest may be NULL. */
 bool task_submit_live_migration(StoreTx *tx, Server *server, const char *dest, bool caller_is_admin,
                                 const TaskRequest *request, int64_t *migration_id, GError **err);
+/* ---- volumes: each inside the caller's write transaction; after the commit call task_engine_wake
+ * -
+ *
+ * "create", "delete", "extend", … of volume_rules: check the rule against the volume (and that it
+ * has no snapshots, where the rule says so), set its status, queue the task. volume is the row as
+ * it stands in tx and is updated; for "create" it has just been inserted. extend: params
+ * {"size_gb": N}. */
+bool task_submit_volume(StoreTx *tx, const char *action, Volume *volume, const TaskRequest *request,
+                        int64_t *task_id, GError **err);
+/* "snapshot-create", "snapshot-delete"; the snapshot's row exists. force: also while the volume is
+ * in use. */
+bool task_submit_snapshot(StoreTx *tx, const char *action, Volume *volume, Snapshot *snapshot,
+                          bool force, const TaskRequest *request, int64_t *task_id, GError **err);
+
+typedef struct AttachRequest {
+    const char *device; /* "vdb" or "/dev/vdb"; NULL: the next free one */
+    int64_t boot_index; /* -1: none */
+    bool delete_on_termination;
+    const char *tag; /* may be NULL */
+} AttachRequest;
+/* Put volume into server: an Attachment in RESERVED, the volume ATTACHING (one that is being
+ * created keeps its status). Only the rows: server creation uses it for the volumes that it starts
+ * with. ERR_CONFLICT: the volume is not available, or the device is taken. Caller frees
+ * *attachment. */
+bool task_reserve_volume(StoreTx *tx, const Server *server, Volume *volume,
+                         const AttachRequest *request, Attachment **attachment, GError **err);
+/* The same for a server that exists, with the task that makes it so. */
+bool task_submit_attach(StoreTx *tx, Server *server, Volume *volume, const AttachRequest *attach,
+                        bool caller_is_admin, const TaskRequest *request, Attachment **attachment,
+                        GError **err);
+bool task_submit_detach(StoreTx *tx, Server *server, Attachment *attachment, bool caller_is_admin,
+                        const TaskRequest *request, GError **err);
+/* Let a server's disk, or a volume (the other NULL), hold all its data itself. Progress: the
+ * volume's progress_percent, and in the task's state {"done": BYTES, "total": BYTES}. */
+bool task_submit_flatten(StoreTx *tx, Server *server, Volume *volume, const TaskRequest *request,
+                         int64_t *task_id, GError **err);
+
 /* Queue a look at where server_id really is, unless one is queued; host: a node that made somebody
  * ask, may be NULL. */
 bool task_submit_reconcile(StoreTx *tx, const char *server_id, const char *host, GError **err);
@@ -57,5 +94,16 @@ void task_engine_wake(TaskEngine *engine);
 /* What watch saw; routed to the task that waits for this server. Does not take event. Never blocks.
  */
 void task_engine_host_event(TaskEngine *engine, const HostEvent *event);
+/* Look for what lies in the storage without a record: a disk whose server is known to be deleted, a
+ * volume of ours that is gone from the records, is removed; what was never ours is left alone and
+ * counted. Blocks on storage. */
+typedef struct OrphanReport {
+    int64_t removed, foreign;
+    GPtrArray *foreign_names; /* char *, "instances/…": at most 100 */
+} OrphanReport;
+void orphan_report_clear(OrphanReport *report);
+bool task_sweep_orphans(TaskEngine *engine, OrphanReport *report, GError **err);
+/* What the last sweep of this process left alone, and when it ended (realtime µs; 0: none yet). */
+int64_t task_last_foreign(int64_t *swept_at);
 /* Number of tasks open in the store or at work; 0 = idle. For shutdown and tests. */
 int64_t task_engine_open_count(TaskEngine *engine);

@@ -9,6 +9,8 @@
 /* "physmem: Fix migration dirty bitmap coherency with TCG memory access" came with it. */
 #define TCG_SAFE_QEMU 8002002
 
+#define ASK_DEADLINE  (clock_monotonic() + 30 * USEC_PER_SEC)
+
 typedef struct Sweep {
     Store *store;
     TaskEngine *tasks;
@@ -22,10 +24,6 @@ typedef struct Sweep {
     bool was_visible; /* the storage, at the last sweep */
     bool submitted;
 } Sweep;
-
-static pthread_mutex_t running_mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t running_changed = PTHREAD_COND_INITIALIZER;
-static int running;
 
 static void
 sweep_free(Sweep *sweep)
@@ -247,9 +245,7 @@ storage_is_visible(Sweep *sweep)
 static bool
 ask_node(Sweep *sweep, GError **err)
 {
-    int64_t deadline = clock_monotonic() + 30 * USEC_PER_SEC;
-
-    sweep->facts = host_facts(sweep->hosts, sweep->host, deadline, err);
+    sweep->facts = host_facts(sweep->hosts, sweep->host, ASK_DEADLINE, err);
     if (!sweep->facts)
         return false;
     hosts_set_work_limit(sweep->hosts, sweep->host, MAX(1, sweep->facts->max_client_requests - 1));
@@ -258,7 +254,8 @@ ask_node(Sweep *sweep, GError **err)
     else
         log_event(LOG_LEVEL_WARNING, "watch", "host does not see the storage", "host", sweep->host,
                   "reason", sweep->storage_error->message, NULL);
-    sweep->domains = host_domains(sweep->hosts, sweep->host, deadline, err);
+    /* A deadline of its own: a proof that hangs until its end is no reason to know nothing else. */
+    sweep->domains = host_domains(sweep->hosts, sweep->host, ASK_DEADLINE, err);
     return sweep->domains != NULL;
 }
 
@@ -292,11 +289,6 @@ sweep_thread(void *opaque)
     if (sweep->submitted)
         task_engine_wake(sweep->tasks);
     sweep_free(sweep);
-
-    pthread_mutex_lock(&running_mutex);
-    running--;
-    pthread_cond_broadcast(&running_changed);
-    pthread_mutex_unlock(&running_mutex);
 }
 
 void
@@ -311,10 +303,43 @@ sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, con
     sweep->host = g_strdup(host);
     sweep->virt_type = g_strdup(virt_type);
     sweep->is_new = is_new;
+    sweep_start_thread("sweep", sweep_thread, sweep);
+}
+
+/* ---- threads
+ * --------------------------------------------------------------------------------------------- */
+
+static pthread_mutex_t running_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t running_changed = PTHREAD_COND_INITIALIZER;
+static int running;
+
+typedef struct Work {
+    ThreadFn fn;
+    void *opaque;
+} Work;
+
+static void
+work_thread(void *opaque)
+{
+    Work *work = opaque;
+
+    work->fn(work->opaque);
+    g_free(work);
+    WITH_MUTEX(&running_mutex);
+    running--;
+    pthread_cond_broadcast(&running_changed);
+}
+
+void
+sweep_start_thread(const char *name, ThreadFn fn, void *opaque)
+{
+    Work *work = g_new0(Work, 1);
+
+    *work = (Work){fn, opaque};
     pthread_mutex_lock(&running_mutex);
     running++;
     pthread_mutex_unlock(&running_mutex);
-    thread_start_detached("sweep", sweep_thread, sweep);
+    thread_start_detached(name, work_thread, work);
 }
 
 void

@@ -10,5 +10,7 @@
  * connected; else a proof that is dear and was given is not asked for again. */
 void sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host,
                  const char *virt_type, bool is_new);
+/* A thread of watch's that sweep_wait_all waits for. */
+void sweep_start_thread(const char *name, ThreadFn fn, void *opaque);
 /* Wait until no sweep runs. */
 void sweep_wait_all(void);

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "watch/orphan-watch.h"
 #include "watch/sweep.h"
 
 struct Watch {
@@ -21,6 +22,7 @@ struct Watch {
     pthread_t thread;
     bool running;
     GHashTable *known; /* name → uri, of the hosts that Hosts keeps */
+    OrphanWatch *orphans;
 };
 
 static HostEvent hosts_changed_mark, sweep_mark;
@@ -43,6 +45,7 @@ watch_new(const WatchConfig *config)
     watch->virt_type = g_strdup(config->virt_type);
     watch->box = mailbox_new(65536, message_free);
     watch->known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    watch->orphans = orphan_watch_new(config->tasks);
     return watch;
 }
 
@@ -54,6 +57,7 @@ watch_free(Watch *watch)
     watch_stop(watch);
     mailbox_free(watch->box);
     g_hash_table_unref(watch->known);
+    orphan_watch_free(watch->orphans);
     g_free(watch->virt_type);
     g_free(watch);
 }
@@ -249,6 +253,7 @@ watch_thread(void *opaque)
         }
         if (event == &sweep_mark) {
             sweep_connected(watch);
+            orphan_watch_start(watch->orphans);
             continue;
         }
         switch (event->kind) {
@@ -318,6 +323,8 @@ watch_start(Watch *watch, GError **err)
     watch->thread = thread_start("watch", watch_thread, watch);
     watch->running = true;
     watch_hosts_changed(watch);
+    /* What has an open task is no orphan, so this need not wait for the tasks that are taken up. */
+    orphan_watch_start(watch->orphans);
     return true;
 }
 

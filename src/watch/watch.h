@@ -26,5 +26,5 @@ void watch_free(Watch *watch);
 void watch_host_event(HostEvent *event, void *opaque);
 /* Rows of hosts came, went or changed. Never blocks. */
 void watch_hosts_changed(Watch *watch);
-/* Take stock of every connected node again. Never blocks. */
+/* Take stock of every connected node, and of the storage, again. Never blocks. */
 void watch_sweep(Watch *watch);

@@ -8,206 +8,10 @@
  *
  * Guests here are a bare firmware of 32 MiB: they run, move and stop, but do not listen to a power
  * button. */
-#include "host/host.h"
+#include "contract.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum {
-    NODES_MOST = 8
-};
-
-static struct {
-    const HostOps *ops;
-    HostDriver *world; /* NULL on libvirt */
-    Hosts *hosts;
-    int n;
-    char *names[NODES_MOST];
-    char *uris[NODES_MOST];
-    const char *dead_uri;
-    char *dir; /* shared by all nodes; NULL: none */
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    GPtrArray *events; /* every HostEvent, in order of arrival */
-} rig = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-
-static int64_t
-soon(void)
-{
-    return clock_monotonic() + 30 * USEC_PER_SEC;
-}
-
-/* ---- events -----------------------------------------------------------------------------------
- */
-
-static void
-keep_event(HostEvent *event, void *opaque)
-{
-    WITH_MUTEX(&rig.mutex);
-    g_ptr_array_add(rig.events, event);
-    pthread_cond_broadcast(&rig.changed);
-}
-
-static int
-find_event(const char *host, const char *uuid, HostEventKind kind, DomainChange change,
-           unsigned from)
-{
-    for (unsigned i = from; i < rig.events->len; i++) {
-        const HostEvent *event = rig.events->pdata[i];
-        if (event->kind == kind && strcmp(event->host, host) == 0 &&
-            g_strcmp0(event->uuid, uuid) == 0 &&
-            (kind != HOST_EVENT_DOMAIN || event->change == change))
-            return (int)i;
-    }
-    return -1;
-}
-
-/* The place of the event in the order of arrival; waits for it. */
-static unsigned
-need_event_from(const char *host, const char *uuid, HostEventKind kind, DomainChange change,
-                unsigned from)
-{
-    int64_t deadline = soon();
-    WITH_MUTEX(&rig.mutex);
-    int index;
-    while ((index = find_event(host, uuid, kind, change, from)) < 0)
-        if (!cond_wait_until(&rig.changed, &rig.mutex, deadline))
-            g_error("%s: no event %d/%s of %s came", host, (int)kind,
-                    kind == HOST_EVENT_DOMAIN ? domain_change_names[change] : "-", uuid);
-    return (unsigned)index;
-}
-
-static unsigned
-need_change(const char *host, const char *uuid, DomainChange change)
-{
-    return need_event_from(host, uuid, HOST_EVENT_DOMAIN, change, 0);
-}
-
-static bool
-had_change(const char *host, const char *uuid, DomainChange change)
-{
-    WITH_MUTEX(&rig.mutex);
-    return find_event(host, uuid, HOST_EVENT_DOMAIN, change, 0) >= 0;
-}
-
-/* ---- guests -----------------------------------------------------------------------------------
- */
-
-typedef struct Guest {
-    ServerSpec *spec;
-    const char *uuid;
-} Guest;
-
-static Guest
-guest_new(void)
-{
-    ServerSpec *spec = g_new0(ServerSpec, 1);
-    spec->uuid = uuid_new();
-    spec->domain_name = g_strdup_printf("contract-%.8s", spec->uuid);
-    spec->title = g_strdup("contract test");
-    spec->virt_type = g_strdup("qemu");
-    spec->machine = g_strdup("pc");
-    spec->vcpus = 1;
-    spec->ram_mb = 32;
-    return (Guest){spec, spec->uuid};
-}
-
-static void
-guest_start(const Guest *guest, int node)
-{
-    g_autoptr(GError) error = NULL;
-    host_domain_start(rig.hosts, rig.names[node], guest->spec, NULL, NULL, soon(), &error);
-    g_assert_no_error(error);
-}
-
-/* One whose move can be made to last: even its untouched pages take seconds at 1 MiB/s, though they
- * cost no memory. */
-static Guest
-guest_new_big(void)
-{
-    Guest guest = guest_new();
-    guest.spec->ram_mb = 1024;
-    return guest;
-}
-
-/* Leave nothing of it on any node. */
-static void
-guest_end(Guest *guest)
-{
-    for (int i = 0; i < rig.n; i++) {
-        g_autoptr(GError) error = NULL;
-        host_domain_destroy(rig.hosts, rig.names[i], guest->uuid, soon(), &error);
-        g_assert_no_error(error);
-        host_domain_undefine(rig.hosts, rig.names[i], guest->uuid, soon(), &error);
-        g_assert_no_error(error);
-    }
-    server_spec_free(guest->spec);
-}
-
-static DomainInfo *
-probe(int node, const Guest *guest)
-{
-    g_autoptr(GError) error = NULL;
-    DomainInfo *info = host_domain_probe(rig.hosts, rig.names[node], guest->uuid, soon(), &error);
-    g_assert_no_error(error);
-    g_assert_cmpstr(info->uuid, ==, guest->uuid);
-    return info;
-}
-
-static void
-assert_state(int node, const Guest *guest, DomainState state)
-{
-    g_autoptr(DomainInfo) info = probe(node, guest);
-    g_assert_cmpstr(domain_state_names[info->state], ==, domain_state_names[state]);
-}
-
-/* ---- moves ------------------------------------------------------------------------------------
- */
-
-typedef struct MoveWait {
-    bool ended;
-    GError *error;
-} MoveWait;
-
-static void
-move_ended(const char *host, const char *uuid, GError *error, void *opaque)
-{
-    MoveWait *wait = opaque;
-    WITH_MUTEX(&rig.mutex);
-    wait->ended = true;
-    wait->error = error;
-    pthread_cond_broadcast(&rig.changed);
-}
-
-static void
-move_start(const Guest *guest, int from, const char *dest_uri, bool slowly, MoveWait *wait)
-{
-    *wait = (MoveWait){0};
-    if (rig.world != NULL)
-        host_fake_set_timing(rig.world, slowly ? 10 * USEC_PER_SEC : 50 * USEC_PER_MSEC,
-                             20 * USEC_PER_MSEC);
-    MoveSpec spec = {
-        .uuid = (char *)guest->uuid,
-        .dest_uri = (char *)dest_uri,
-        .flags = MIGRATE_LIVE | MIGRATE_PEER2PEER | MIGRATE_PERSIST_DEST | MIGRATE_UNDEFINE_SOURCE,
-        .bandwidth_mib_s = slowly ? 1 : 0,
-        .downtime_ms = 30,
-    };
-    g_autoptr(GError) error = NULL;
-    host_migrate_start(rig.hosts, rig.names[from], &spec, move_ended, wait, &error);
-    g_assert_no_error(error);
-}
-
-static void
-move_wait(MoveWait *wait)
-{
-    int64_t deadline = soon() + 30 * USEC_PER_SEC;
-    WITH_MUTEX(&rig.mutex);
-    while (!wait->ended)
-        if (!cond_wait_until(&rig.changed, &rig.mutex, deadline))
-            g_error("a move did not end");
-}
 
 /* ---- the contract -----------------------------------------------------------------------------
  */
@@ -842,84 +646,9 @@ test_cpu(void)
         host_facts_free(facts[i]);
 }
 
-/* ---- running it -------------------------------------------------------------------------------
- */
-
-static GMainLoop *loop;
-static int result;
-
-static gboolean
-quit_loop(gpointer opaque)
-{
-    g_main_loop_quit(loop);
-    return G_SOURCE_REMOVE;
-}
-
-/* Beside the main loop, which libvirt's events need. */
 static void
-run_tests(void *opaque)
+add_tests(void)
 {
-    HostsConfig config = {
-        .ops = rig.ops, .driver = rig.world, .on_event = keep_event, .virt_type = "qemu"};
-    rig.hosts = hosts_new(&config);
-    for (int i = 0; i < rig.n; i++)
-        hosts_add(rig.hosts, rig.names[i], rig.uris[i]);
-    for (int i = 0; i < rig.n; i++)
-        need_event_from(rig.names[i], NULL, HOST_EVENT_CONNECTED, 0, 0);
-    result = g_test_run();
-    hosts_free(rig.hosts);
-    g_idle_add(quit_loop, NULL);
-}
-
-static void
-host_event_destroy(void *event)
-{
-    host_event_free(event);
-}
-
-static void
-rig_parse(int argc, char **argv)
-{
-    bool libvirt = false;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--libvirt") == 0)
-            libvirt = true;
-        else if (strcmp(argv[i], "--dir") == 0 && i + 1 < argc)
-            rig.dir = g_strdup(argv[++i]);
-        else if (libvirt && rig.n < NODES_MOST)
-            rig.uris[rig.n++] = g_strdup(argv[i]);
-        else
-            g_error("usage: %s [--libvirt URI1 URI2 … [--dir PATH]]", argv[0]);
-    }
-    if (libvirt) {
-        g_autoptr(GError) error = NULL;
-        rig.ops = &host_libvirt_ops;
-        rig.dead_uri = "qemu+tcp://127.0.0.1:1/system";
-        if (rig.n < 2 || !host_libvirt_init(&error))
-            g_error("needs two nodes and libvirt: %s",
-                    error != NULL ? error->message : "one node given");
-    } else {
-        rig.ops = &host_fake_ops;
-        rig.n = 3;
-        rig.world = host_fake_world_new(rig.n);
-        rig.dead_uri = "fake://nowhere/system";
-        rig.dir = g_strdup_printf("%s/godwit-contract-XXXXXX", g_get_tmp_dir());
-        g_assert_nonnull(mkdtemp(rig.dir));
-        for (int i = 0; i < rig.n; i++)
-            rig.uris[i] = g_strdup_printf("fake://host%d/system", i + 1);
-    }
-    for (int i = 0; i < rig.n; i++)
-        rig.names[i] = g_strdup_printf("host%d", i + 1);
-}
-
-int
-main(int argc, char **argv)
-{
-    g_test_init(&argc, &argv, NULL);
-    rig_parse(argc, argv);
-    cond_init_monotonic(&rig.changed);
-    rig.events = g_ptr_array_new_with_free_func(host_event_destroy);
-
     g_test_add_func("/contract/facts", test_facts);
     g_test_add_func("/contract/absent", test_absent);
     g_test_add_func("/contract/start-and-destroy", test_start_and_destroy);
@@ -937,20 +666,10 @@ main(int argc, char **argv)
     g_test_add_func("/contract/files", test_files);
     g_test_add_func("/contract/disk-probe", test_disk_probe);
     g_test_add_func("/contract/cpu", test_cpu);
+}
 
-    loop = g_main_loop_new(NULL, FALSE);
-    thread_start_detached("tests", run_tests, NULL);
-    g_main_loop_run(loop);
-
-    g_main_loop_unref(loop);
-    g_ptr_array_unref(rig.events);
-    host_fake_world_free(rig.world);
-    if (rig.world != NULL)
-        rmdir(rig.dir);
-    g_free(rig.dir);
-    for (int i = 0; i < rig.n; i++) {
-        g_free(rig.names[i]);
-        g_free(rig.uris[i]);
-    }
-    return result;
+int
+main(int argc, char **argv)
+{
+    return contract_main(argc, argv, add_tests);
 }

@@ -19,24 +19,268 @@
 #define HOSTS 3
 #define K_MAX 400
 
+typedef struct Volumes { /* how many there are, and in which state */
+    int rows, in_use, snapshots, gigabytes;
+} Volumes;
+
 typedef struct Operation {
     const char *name;
     const char *kind;   /* task kind that it submits */
-    const char *action; /* NULL: create or migrate */
+    const char *action; /* NULL: by run, or migrate */
     const char *params;
     bool stopped_before;
     VmState after;
     int running_after;
+    bool no_server_before, no_server_after;
+    FakeFault fault;                             /* of every node, from the preparation on */
+    void (*prepare)(Rig *rig, char **server_id); /* what it needs beside its server, or instead */
+    void (*run)(Rig *rig, const char *server_id);
+    Volumes volumes_before, volumes_after;
 } Operation;
 
+/* ---- the operations on volumes
+ * ---------------------------------------------------------------------------------- */
+
+static const RigVolume from_image = {.image_id = "11111111-2222-4333-8444-555555555555"};
+
+static void
+wait_idle(Rig *rig)
+{
+    if (!rig_wait_idle(rig, 20))
+        g_error("the preparation did not end");
+}
+
+static char *
+only_volume(Rig *rig)
+{
+    g_autoptr(GPtrArray) rows = rig_rows(rig, &VOLUME, NULL);
+
+    g_assert_cmpuint(rows->len, ==, 1);
+    return g_strdup(((Volume *)g_ptr_array_index(rows, 0))->id);
+}
+
+static void
+run_create(Rig *rig, const char *server_id)
+{
+    g_free(rig_create_server(rig, "s", "host1", NULL));
+}
+
+static void
+prepare_volume(Rig *rig, char **server_id)
+{
+    g_free(rig_create_volume(rig, &from_image, NULL));
+    wait_idle(rig);
+}
+
+static void
+prepare_attached(Rig *rig, char **server_id)
+{
+    g_autofree char *id = rig_create_volume(rig, &from_image, NULL);
+
+    wait_idle(rig);
+    rig_attach(rig, *server_id, id, NULL, NULL);
+    wait_idle(rig);
+}
+
+static void
+prepare_snapshot(Rig *rig, char **server_id)
+{
+    g_autofree char *id = rig_create_volume(rig, &from_image, NULL);
+
+    wait_idle(rig);
+    g_free(rig_create_snapshot(rig, id, false, NULL));
+    wait_idle(rig);
+}
+
+static void
+prepare_booted(Rig *rig, char **server_id)
+{
+    g_autofree char *other = rig_create_volume(rig, &from_image, NULL);
+
+    wait_idle(rig);
+    *server_id = rig_boot_from_volume(rig, &from_image, true, (const char *const[]){other, NULL},
+                                      false, NULL);
+    wait_idle(rig);
+}
+
+static void
+run_volume_create(Rig *rig, const char *server_id)
+{
+    g_free(rig_create_volume(rig, &from_image, NULL));
+}
+
+static void
+run_volume_delete(Rig *rig, const char *server_id)
+{
+    g_autofree char *id = only_volume(rig);
+
+    rig_volume_action(rig, id, "delete", NULL, NULL);
+}
+
+static void
+run_volume_extend(Rig *rig, const char *server_id)
+{
+    g_autofree char *id = only_volume(rig);
+
+    rig_volume_action(rig, id, "extend", "{\"size_gb\":2}", NULL);
+}
+
+static void
+run_snapshot_create(Rig *rig, const char *server_id)
+{
+    g_autofree char *id = only_volume(rig);
+
+    g_free(rig_create_snapshot(rig, id, true, NULL));
+}
+
+static void
+run_snapshot_delete(Rig *rig, const char *server_id)
+{
+    g_autoptr(GPtrArray) rows = rig_rows(rig, &SNAPSHOT, NULL);
+
+    rig_delete_snapshot(rig, ((Snapshot *)g_ptr_array_index(rows, 0))->id, NULL);
+}
+
+static void
+run_attach(Rig *rig, const char *server_id)
+{
+    g_autofree char *id = only_volume(rig);
+
+    rig_attach(rig, server_id, id, NULL, NULL);
+}
+
+static void
+run_detach(Rig *rig, const char *server_id)
+{
+    g_autofree char *id = only_volume(rig);
+
+    rig_detach(rig, server_id, id, NULL);
+}
+
+static void
+run_boot(Rig *rig, const char *server_id)
+{
+    g_autofree char *other = only_volume(rig);
+
+    g_free(rig_boot_from_volume(rig, &from_image, true, (const char *const[]){other, NULL}, false,
+                                NULL));
+}
+
 static const Operation operations[] = {
-    {"create", "server-create", NULL, NULL, false, VM_ACTIVE, 1},
-    {"stop", "server-stop", "os-stop", NULL, false, VM_STOPPED, 0},
-    {"start", "server-start", "os-start", NULL, true, VM_ACTIVE, 1},
-    {"reboot-soft", "server-reboot", "reboot-soft", "{\"soft\":true}", false, VM_ACTIVE, 1},
-    {"reboot-hard", "server-reboot", "reboot-hard", NULL, false, VM_ACTIVE, 1},
-    {"live-migrate", "server-live-migrate", NULL, NULL, false, VM_ACTIVE, 1},
-    {"delete", "server-delete", "delete", NULL, false, VM_DELETED, 0},
+    {.name = "create",
+     .kind = "server-create",
+     .after = VM_ACTIVE,
+     .running_after = 1,
+     .no_server_before = true,
+     .run = run_create},
+    {.name = "stop", .kind = "server-stop", .action = "os-stop", .after = VM_STOPPED},
+    {.name = "start",
+     .kind = "server-start",
+     .action = "os-start",
+     .stopped_before = true,
+     .after = VM_ACTIVE,
+     .running_after = 1},
+    {.name = "reboot-soft",
+     .kind = "server-reboot",
+     .action = "reboot-soft",
+     .params = "{\"soft\":true}",
+     .after = VM_ACTIVE,
+     .running_after = 1},
+    {.name = "reboot-hard",
+     .kind = "server-reboot",
+     .action = "reboot-hard",
+     .after = VM_ACTIVE,
+     .running_after = 1},
+    {.name = "live-migrate", .kind = "server-live-migrate", .after = VM_ACTIVE, .running_after = 1},
+    {.name = "delete", .kind = "server-delete", .action = "delete", .after = VM_DELETED},
+    {.name = "volume-create",
+     .kind = "volume-create",
+     .no_server_before = true,
+     .no_server_after = true,
+     .run = run_volume_create,
+     .volumes_after = {1, 0, 0, 1}},
+    {.name = "volume-delete",
+     .kind = "volume-delete",
+     .no_server_before = true,
+     .no_server_after = true,
+     .prepare = prepare_volume,
+     .run = run_volume_delete,
+     .volumes_before = {1, 0, 0, 1}},
+    {.name = "volume-extend",
+     .kind = "volume-extend",
+     .after = VM_ACTIVE,
+     .running_after = 1,
+     .prepare = prepare_attached,
+     .run = run_volume_extend,
+     .volumes_before = {1, 1, 0, 1},
+     .volumes_after = {1, 1, 0, 2}},
+    {.name = "snapshot-create",
+     .kind = "snapshot-create",
+     .after = VM_ACTIVE,
+     .running_after = 1,
+     .prepare = prepare_attached,
+     .run = run_snapshot_create,
+     .volumes_before = {1, 1, 0, 1},
+     .volumes_after = {1, 1, 1, 1}},
+    {.name = "snapshot-delete",
+     .kind = "snapshot-delete",
+     .no_server_before = true,
+     .no_server_after = true,
+     .prepare = prepare_snapshot,
+     .run = run_snapshot_delete,
+     .volumes_before = {1, 0, 1, 1},
+     .volumes_after = {1, 0, 0, 1}},
+    {.name = "volume-attach",
+     .kind = "volume-attach",
+     .after = VM_ACTIVE,
+     .running_after = 1,
+     .prepare = prepare_volume,
+     .run = run_attach,
+     .volumes_before = {1, 0, 0, 1},
+     .volumes_after = {1, 1, 0, 1}},
+    {.name = "volume-detach",
+     .kind = "volume-detach",
+     .after = VM_ACTIVE,
+     .running_after = 1,
+     .prepare = prepare_attached,
+     .run = run_detach,
+     .volumes_before = {1, 1, 0, 1},
+     .volumes_after = {1, 0, 0, 1}},
+    {.name = "boot-from-volume",
+     .kind = "server-create",
+     .after = VM_ACTIVE,
+     .running_after = 1,
+     .no_server_before = true,
+     .prepare = prepare_volume,
+     .run = run_boot,
+     .volumes_before = {1, 0, 0, 1},
+     .volumes_after = {2, 2, 0, 2}},
+    {.name = "boot-fails",
+     .kind = "server-create",
+     .after = VM_ERROR,
+     .no_server_before = true,
+     .prepare = prepare_volume,
+     .run = run_boot,
+     .fault = FAKE_START_FAILS,
+     .volumes_before = {1, 0, 0, 1},
+     .volumes_after = {1, 0, 0, 1}},
+    {.name = "attach-fails",
+     .kind = "volume-attach",
+     .after = VM_ACTIVE,
+     .running_after = 1,
+     .prepare = prepare_volume,
+     .run = run_attach,
+     .fault = FAKE_ATTACH_FAILS,
+     .volumes_before = {1, 0, 0, 1},
+     .volumes_after = {1, 0, 0, 1}},
+    {.name = "delete-with-volumes",
+     .kind = "server-delete",
+     .action = "delete",
+     .after = VM_DELETED,
+     .no_server_before = true,
+     .prepare = prepare_booted,
+     .volumes_before = {2, 2, 0, 2},
+     .volumes_after = {1, 0, 0, 1}},
 };
 
 static int failures;
@@ -88,30 +332,27 @@ server_id_of(const Trial *trial)
     return g_file_get_contents(trial->id_file, &id, NULL, NULL) ? id : NULL;
 }
 
-static bool
-is_create(const Trial *trial)
-{
-    return strcmp(trial->operation->name, "create") == 0;
-}
-
 static void
 prepare(void *opaque)
 {
     Trial *trial = opaque;
     Rig *rig = rig_start(trial->dir, trial->world, HOSTS);
+    g_autofree char *id = NULL;
 
-    if (!is_create(trial)) {
-        g_autofree char *id = rig_create_server(rig, "s", "host1", NULL);
-
-        if (!rig_wait_idle(rig, 20))
-            g_error("the server did not come up");
-        if (trial->operation->stopped_before) {
-            rig_action(rig, id, "os-stop", NULL, NULL);
-            if (!rig_wait_idle(rig, 20))
-                g_error("the server did not stop");
-        }
-        g_file_set_contents(trial->id_file, id, -1, NULL);
+    if (!trial->operation->no_server_before) {
+        id = rig_create_server(rig, "s", "host1", NULL);
+        wait_idle(rig);
     }
+    if (trial->operation->stopped_before) {
+        rig_action(rig, id, "os-stop", NULL, NULL);
+        wait_idle(rig);
+    }
+    if (trial->operation->prepare)
+        trial->operation->prepare(rig, &id);
+    if (id)
+        g_file_set_contents(trial->id_file, id, -1, NULL);
+    for (int node = 1; node <= HOSTS; node++)
+        host_fake_set_fault(trial->world, node, trial->operation->fault);
     rig_stop(rig);
 }
 
@@ -123,8 +364,8 @@ operate(void *opaque)
     g_autofree char *id = server_id_of(trial);
 
     fault_arm(trial->k);
-    if (is_create(trial))
-        g_free(rig_create_server(rig, "s", "host1", NULL));
+    if (trial->operation->run)
+        trial->operation->run(rig, id);
     else if (trial->operation->action)
         rig_action(rig, id, trial->operation->action, trial->operation->params, NULL);
     else
@@ -160,11 +401,17 @@ recover(void *opaque)
  * ------------------------------------------------------------------------------------------------
  */
 
+static bool
+has_own_disk(const Server *server)
+{
+    return server->vm_state != VM_DELETED && *server->image_id;
+}
+
 static void
 check_server(const Trial *trial, Rig *rig, const Server *server, bool accepted)
 {
     const Operation *operation = trial->operation;
-    bool before = !accepted && !is_create(trial);
+    bool before = !accepted;
     VmState want = before ? (operation->stopped_before ? VM_STOPPED : VM_ACTIVE) : operation->after;
     int want_running = before ? !operation->stopped_before : operation->running_after;
     int running = host_fake_running_count(trial->world, server->id);
@@ -180,7 +427,7 @@ check_server(const Trial *trial, Rig *rig, const Server *server, bool accepted)
     if (server->uncertainty)
         complain(operation, trial->k, "uncertain: %s", server->uncertainty);
     storage_disk_exists(&rig->storage, server->id, &disk, NULL);
-    if (disk != (server->vm_state != VM_DELETED))
+    if (disk != has_own_disk(server))
         complain(operation, trial->k, "its disk is %s", disk ? "still there" : "gone");
     if (running == 1 && server->host) {
         g_autoptr(DomainInfo) info = host_domain_probe(rig->hosts, server->host, server->id,
@@ -194,6 +441,83 @@ check_server(const Trial *trial, Rig *rig, const Server *server, bool accepted)
 }
 
 static void
+check_attachment(const Trial *trial, Rig *rig, const Volume *volume, const Attachment *attachment)
+{
+    const Operation *operation = trial->operation;
+    g_autoptr(Server) server = rig_server(rig, attachment->server_id);
+
+    if (attachment->state != ATTACHMENT_ATTACHED)
+        complain(operation, trial->k, "attachment stays %s",
+                 attachment_state_names[attachment->state]);
+    if (!server || server->vm_state == VM_DELETED)
+        complain(operation, trial->k, "attached to a server that is gone");
+    else if (!rig_guest_has(rig, server->host, server->id, volume->id))
+        complain(operation, trial->k, "its guest does not have the volume");
+}
+
+/* No orphan, nothing half done, and a volume is in use exactly if a server has it. */
+static void
+check_volume(const Trial *trial, Rig *rig, const Volume *volume, const GPtrArray *things)
+{
+    const Operation *operation = trial->operation;
+    g_autoptr(Attachment) attachment = rig_attachment(rig, volume->id);
+    VolumeStatus want = attachment ? VOLUME_IN_USE : VOLUME_AVAILABLE;
+
+    if (volume->status != want)
+        complain(operation, trial->k, "volume is %s, not %s (%s)",
+                 volume_status_names[volume->status], volume_status_names[want],
+                 volume->fault_message ? volume->fault_message : "");
+    if (!g_ptr_array_find_with_equal_func((GPtrArray *)things, volume->id, g_str_equal, NULL))
+        complain(operation, trial->k, "volume has no data");
+    if (attachment) {
+        check_attachment(trial, rig, volume, attachment);
+        return;
+    }
+    g_autoptr(GPtrArray) servers = rig_rows(rig, &SERVER, NULL);
+    for (guint i = 0; i < servers->len; i++) {
+        const Server *server = g_ptr_array_index(servers, i);
+
+        if (server->host && rig_guest_has(rig, server->host, server->id, volume->id))
+            complain(operation, trial->k, "a guest has a volume that is available");
+    }
+}
+
+static void
+check_volumes(const Trial *trial, Rig *rig, bool accepted)
+{
+    const Operation *operation = trial->operation;
+    const Volumes *want = accepted ? &operation->volumes_after : &operation->volumes_before;
+    g_autoptr(GPtrArray) volumes = rig_rows(rig, &VOLUME, NULL),
+                         attachments = rig_rows(rig, &ATTACHMENT, NULL),
+                         snapshots = rig_rows(rig, &SNAPSHOT, NULL);
+    g_autoptr(GPtrArray) things =
+        block_fake_ops.things(rig->storage.block, BLOCK_FOR_VOLUMES, NULL);
+    Volumes found = {(int)volumes->len, (int)attachments->len, (int)snapshots->len, 0};
+
+    for (guint i = 0; i < volumes->len; i++) {
+        const Volume *volume = g_ptr_array_index(volumes, i);
+
+        found.gigabytes += (int)volume->size_gb;
+        check_volume(trial, rig, volume, things);
+    }
+    for (guint i = 0; i < snapshots->len; i++) {
+        const Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        if (snapshot->status != SNAPSHOT_AVAILABLE)
+            complain(operation, trial->k, "snapshot stays %s",
+                     snapshot_status_names[snapshot->status]);
+    }
+    if (memcmp(&found, want, sizeof found) != 0)
+        complain(operation, trial->k,
+                 "%d volumes (%d GB), %d attached, %d snapshots; not %d (%d GB), %d, %d",
+                 found.rows, found.gigabytes, found.in_use, found.snapshots, want->rows,
+                 want->gigabytes, want->in_use, want->snapshots);
+    if (things->len != volumes->len)
+        complain(operation, trial->k, "%u volumes in the storage for %u rows", things->len,
+                 volumes->len);
+}
+
+static void
 check(void *opaque)
 {
     Trial *trial = opaque;
@@ -203,21 +527,23 @@ check(void *opaque)
     g_autoptr(GPtrArray) servers = rig_rows(rig, &SERVER, NULL), left = rig_rows(rig, &TASK, open);
     g_autoptr(GPtrArray) accepted = rig_rows(rig, &TASK, of_kind),
                          migrations = rig_rows(rig, &MIGRATION, NULL);
-    g_autoptr(GPtrArray) disks = block_fake_ops.disks(rig->storage.block, NULL);
+    g_autoptr(GPtrArray) disks = block_fake_ops.things(rig->storage.block, BLOCK_FOR_SERVERS, NULL);
     guint alive = 0;
 
     for (guint i = 0; i < servers->len; i++) {
         const Server *server = g_ptr_array_index(servers, i);
 
-        alive += server->vm_state != VM_DELETED;
+        /* One whose creation failed has left nothing. */
+        alive += server->vm_state != VM_DELETED && server->host;
         check_server(trial, rig, server, accepted->len > 0);
     }
     if (left->len)
         complain(trial->operation, trial->k, "%u tasks stay open", left->len);
-    if (servers->len == 0 && accepted->len > 0)
+    if (servers->len == 0 && accepted->len > 0 && !trial->operation->no_server_after)
         complain(trial->operation, trial->k, "an accepted server vanished");
-    if (disks->len != alive)
-        complain(trial->operation, trial->k, "%u disks for %u servers", disks->len, alive);
+    if (disks->len != alive) /* each has a config drive at least */
+        complain(trial->operation, trial->k, "%u servers have disks, %u are there", disks->len,
+                 alive);
     if (host_fake_domain_count(trial->world) != (int)alive)
         complain(trial->operation, trial->k, "%d domains for %u servers",
                  host_fake_domain_count(trial->world), alive);
@@ -228,6 +554,7 @@ check(void *opaque)
             complain(trial->operation, trial->k, "migration stays %s",
                      migration_status_names[migration->status]);
     }
+    check_volumes(trial, rig, accepted->len > 0);
     rig_stop(rig);
     fflush(stdout);
     _exit(failures ? 1 : 0);

@@ -67,6 +67,12 @@ read_domain(const char *text)
     check_error(domain != NULL, &error);
     if (domain && domain->cpu)
         check_cpu(domain->cpu);
+    g_autoptr(GPtrArray) disks = disk_xml_read(text, &error);
+    check_error(disks != NULL, &error);
+    if (disks) {
+        g_autofree char *next = disk_xml_target_free(disks, disks);
+        g_assert_null(disk_xml_find(disks, NULL, next));
+    }
 }
 
 static void

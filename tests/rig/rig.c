@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define IMAGE_ID "11111111-2222-4333-8444-555555555555"
+const char *const rig_image_id = IMAGE_ID;
 
 static void
 must(bool ok, GError *error, const char *what)
@@ -187,7 +188,10 @@ rig_stop(Rig *rig)
  * ------------------------------------------------------------------------------------------- */
 
 typedef struct Submission {
-    const char *name, *host, *server_id, *action, *params;
+    const char *name, *host, *server_id, *action, *params, *volume_id, *snapshot_id, *device;
+    const RigVolume *spec;
+    const char *const *others;
+    bool force, delete_root, delete_others;
     char *new_id;
     int64_t migration_id;
 } Submission;
@@ -207,15 +211,13 @@ request_of(const Submission *submission)
 }
 
 static bool
-submit_create(StoreTx *tx, void *opaque, GError **err)
+insert_server(StoreTx *tx, const char *id, const char *name, const char *image_id, Server **row,
+              GError **err)
 {
-    Submission *submission = opaque;
-    g_autofree char *id = uuid_new();
-    TaskRequest request = request_of(submission);
-    int64_t number, task;
-    Server server = {.id = id,
-                     .name = (char *)submission->name,
-                     .hostname = (char *)submission->name,
+    int64_t number;
+    Server server = {.id = (char *)id,
+                     .name = (char *)name,
+                     .hostname = (char *)name,
                      .project_id = (char *)"p",
                      .user_id = (char *)"u",
                      .vm_state = VM_BUILDING,
@@ -225,7 +227,7 @@ submit_create(StoreTx *tx, void *opaque, GError **err)
                      .ram_mb = 256,
                      .disk_gb = 1,
                      .extra_specs = (char *)"{}",
-                     .image_id = (char *)IMAGE_ID,
+                     .image_id = (char *)image_id,
                      .metadata = (char *)"{}",
                      .tags = (char *)"[]",
                      .security_groups = (char *)"[]",
@@ -237,8 +239,22 @@ submit_create(StoreTx *tx, void *opaque, GError **err)
     if (!store_next_number(tx, "server", &number, err))
         return false;
     server.number = number;
-    if (!store_insert(tx, &SERVER, &server, err) ||
-        !task_submit(tx, "create", &server, true, &request, &task, err))
+    if (!store_insert(tx, &SERVER, &server, err))
+        return false;
+    *row = record_copy(&SERVER, &server);
+    return true;
+}
+
+static bool
+submit_create(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    g_autofree char *id = uuid_new();
+    g_autoptr(Server) server = NULL;
+    TaskRequest request = request_of(submission);
+
+    if (!insert_server(tx, id, submission->name, IMAGE_ID, &server, err) ||
+        !task_submit(tx, "create", server, true, &request, NULL, err))
         return false;
     submission->new_id = g_steal_pointer(&id);
     return true;
@@ -310,6 +326,221 @@ rig_migrate(Rig *rig, const char *server_id, const char *dest, GError **err)
     return submission.migration_id;
 }
 
+/* ---- volumes
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static bool
+insert_volume(StoreTx *tx, const RigVolume *spec, Volume **row, GError **err)
+{
+    g_autofree char *id = uuid_new();
+    Volume volume = {.id = id,
+                     .name = (char *)"v",
+                     .project_id = (char *)"p",
+                     .user_id = (char *)"u",
+                     .status = VOLUME_CREATING,
+                     .size_gb = spec->size_gb ? spec->size_gb : 1,
+                     .volume_type = (char *)"__DEFAULT__",
+                     .image_id = (char *)spec->image_id,
+                     .image_metadata = (char *)"{}",
+                     .snapshot_id = (char *)spec->snapshot_id,
+                     .source_volume_id = (char *)spec->source_volume_id,
+                     .metadata = (char *)"{}",
+                     .created_at = 1,
+                     .updated_at = 1};
+
+    *row = record_copy(&VOLUME, &volume);
+    return store_insert(tx, &VOLUME, &volume, err);
+}
+
+static bool
+submit_create_volume(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    TaskRequest request = request_of(submission);
+    g_autoptr(Volume) volume = NULL;
+
+    if (!insert_volume(tx, submission->spec, &volume, err) ||
+        !task_submit_volume(tx, "create", volume, &request, NULL, err))
+        return false;
+    submission->new_id = g_strdup(volume->id);
+    return true;
+}
+
+static bool
+submit_volume_action(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    TaskRequest request = request_of(submission);
+    g_autoptr(Volume) volume = store_get(tx, &VOLUME, submission->volume_id, err);
+
+    return volume && task_submit_volume(tx, submission->action, volume, &request, NULL, err);
+}
+
+static bool
+submit_create_snapshot(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    TaskRequest request = request_of(submission);
+    g_autoptr(Volume) volume = store_get(tx, &VOLUME, submission->volume_id, err);
+    g_autofree char *id = uuid_new();
+    Snapshot snapshot = {.id = id,
+                         .name = (char *)"sn",
+                         .volume_id = (char *)submission->volume_id,
+                         .project_id = (char *)"p",
+                         .user_id = (char *)"u",
+                         .status = SNAPSHOT_CREATING,
+                         .size_gb = volume ? volume->size_gb : 0,
+                         .metadata = (char *)"{}",
+                         .created_at = 1,
+                         .updated_at = 1};
+    g_autoptr(Snapshot) row = record_copy(&SNAPSHOT, &snapshot);
+
+    if (!volume || !store_insert(tx, &SNAPSHOT, row, err) ||
+        !task_submit_snapshot(tx, "snapshot-create", volume, row, submission->force, &request, NULL,
+                              err))
+        return false;
+    submission->new_id = g_steal_pointer(&id);
+    return true;
+}
+
+static bool
+submit_delete_snapshot(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    TaskRequest request = request_of(submission);
+    g_autoptr(Snapshot) snapshot = store_get(tx, &SNAPSHOT, submission->snapshot_id, err);
+    g_autoptr(Volume) volume = snapshot ? store_get(tx, &VOLUME, snapshot->volume_id, err) : NULL;
+
+    return volume && task_submit_snapshot(tx, "snapshot-delete", volume, snapshot, false, &request,
+                                          NULL, err);
+}
+
+static bool
+submit_attach(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    TaskRequest request = request_of(submission);
+    g_autoptr(Server) server = store_get(tx, &SERVER, submission->server_id, err);
+    g_autoptr(Volume) volume = server ? store_get(tx, &VOLUME, submission->volume_id, err) : NULL;
+    AttachRequest attach = {.device = submission->device, .boot_index = -1};
+
+    return volume && task_submit_attach(tx, server, volume, &attach, true, &request, NULL, err);
+}
+
+static bool
+submit_detach(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    TaskRequest request = request_of(submission);
+    const StoreCond where[] = {{"volume_id", STORE_EQ, submission->volume_id, 0}, {NULL}};
+    g_autoptr(Server) server = store_get(tx, &SERVER, submission->server_id, err);
+    g_autoptr(Attachment) attachment = server ? store_find(tx, &ATTACHMENT, where, err) : NULL;
+
+    return attachment && task_submit_detach(tx, server, attachment, true, &request, err);
+}
+
+static bool
+submit_boot_from_volume(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    TaskRequest request = request_of(submission);
+    g_autofree char *id = uuid_new();
+    g_autoptr(Server) server = NULL;
+    g_autoptr(Volume) root = NULL;
+    AttachRequest as_root = {.boot_index = 0, .delete_on_termination = submission->delete_root};
+    AttachRequest as_other = {.boot_index = -1, .delete_on_termination = submission->delete_others};
+
+    if (!insert_server(tx, id, "s", "", &server, err) ||
+        !insert_volume(tx, submission->spec, &root, err) ||
+        !task_reserve_volume(tx, server, root, &as_root, NULL, err))
+        return false;
+    for (const char *const *other = submission->others; other && *other; other++) {
+        g_autoptr(Volume) volume = store_get(tx, &VOLUME, *other, err);
+
+        if (!volume || !task_reserve_volume(tx, server, volume, &as_other, NULL, err))
+            return false;
+    }
+    submission->new_id = g_steal_pointer(&id);
+    return task_submit(tx, "create", server, true, &request, NULL, err);
+}
+
+/* true: accepted */
+static bool
+try_submit(Rig *rig, StoreFn fn, Submission *submission, GError **err)
+{
+    g_autoptr(GError) error = NULL;
+
+    submit(rig, fn, submission, err ? &error : NULL);
+    if (!error)
+        return true;
+    g_clear_pointer(&submission->new_id, g_free);
+    g_propagate_error(err, g_steal_pointer(&error));
+    return false;
+}
+
+char *
+rig_create_volume(Rig *rig, const RigVolume *spec, GError **err)
+{
+    Submission submission = {.spec = spec};
+
+    try_submit(rig, submit_create_volume, &submission, err);
+    return submission.new_id;
+}
+
+bool
+rig_volume_action(Rig *rig, const char *volume_id, const char *action, const char *params,
+                  GError **err)
+{
+    Submission submission = {.volume_id = volume_id, .action = action, .params = params};
+
+    return try_submit(rig, submit_volume_action, &submission, err);
+}
+
+char *
+rig_create_snapshot(Rig *rig, const char *volume_id, bool force, GError **err)
+{
+    Submission submission = {.volume_id = volume_id, .force = force};
+
+    try_submit(rig, submit_create_snapshot, &submission, err);
+    return submission.new_id;
+}
+
+bool
+rig_delete_snapshot(Rig *rig, const char *snapshot_id, GError **err)
+{
+    Submission submission = {.snapshot_id = snapshot_id};
+
+    return try_submit(rig, submit_delete_snapshot, &submission, err);
+}
+
+bool
+rig_attach(Rig *rig, const char *server_id, const char *volume_id, const char *device, GError **err)
+{
+    Submission submission = {.server_id = server_id, .volume_id = volume_id, .device = device};
+
+    return try_submit(rig, submit_attach, &submission, err);
+}
+
+bool
+rig_detach(Rig *rig, const char *server_id, const char *volume_id, GError **err)
+{
+    Submission submission = {.server_id = server_id, .volume_id = volume_id};
+
+    return try_submit(rig, submit_detach, &submission, err);
+}
+
+char *
+rig_boot_from_volume(Rig *rig, const RigVolume *root, bool delete_root, const char *const *others,
+                     bool delete_others, GError **err)
+{
+    Submission submission = {
+        .spec = root, .delete_root = delete_root, .others = others, .delete_others = delete_others};
+
+    try_submit(rig, submit_boot_from_volume, &submission, err);
+    return submission.new_id;
+}
+
 /* ---- observation
  * --------------------------------------------------------------------------------------------- */
 
@@ -370,4 +601,40 @@ rig_migration(Rig *rig, int64_t id)
     g_autoptr(GPtrArray) rows = rig_rows(rig, &MIGRATION, where);
 
     return rows->len ? record_copy(&MIGRATION, g_ptr_array_index(rows, 0)) : NULL;
+}
+
+static void *
+find_row(Rig *rig, const RecordType *type, const char *column, const char *value)
+{
+    const StoreCond where[] = {{column, STORE_EQ, value, 0}, {NULL}};
+    g_autoptr(GPtrArray) rows = rig_rows(rig, type, where);
+
+    return rows->len ? record_copy(type, g_ptr_array_index(rows, 0)) : NULL;
+}
+
+Volume *
+rig_volume(Rig *rig, const char *volume_id)
+{
+    return find_row(rig, &VOLUME, "id", volume_id);
+}
+
+Snapshot *
+rig_snapshot(Rig *rig, const char *snapshot_id)
+{
+    return find_row(rig, &SNAPSHOT, "id", snapshot_id);
+}
+
+Attachment *
+rig_attachment(Rig *rig, const char *volume_id)
+{
+    return find_row(rig, &ATTACHMENT, "volume_id", volume_id);
+}
+
+bool
+rig_guest_has(Rig *rig, const char *host, const char *server_id, const char *volume_id)
+{
+    g_autoptr(GPtrArray) serials =
+        host_disk_serials(rig->hosts, host, server_id, clock_monotonic() + 5 * USEC_PER_SEC, NULL);
+
+    return serials && g_ptr_array_find_with_equal_func(serials, volume_id, g_str_equal, NULL);
 }

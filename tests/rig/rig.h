@@ -37,9 +37,36 @@ rig_action(Rig *rig, const char *server_id, const char *action, const char *para
 int64_t rig_migrate(Rig *rig, const char *server_id, const char *dest,
                     GError **err); /* migration id, 0 if refused */
 
+/* Volumes. Each aborts the test on refusal unless err is given. */
+typedef struct RigVolume {
+    const char *image_id, *snapshot_id, *source_volume_id; /* all NULL: empty */
+    int64_t size_gb;                                       /* 0: 1 */
+} RigVolume;
+extern const char *const rig_image_id;
+char *rig_create_volume(Rig *rig, const RigVolume *spec, GError **err);
+/* "delete", "extend" (params {"size_gb": N}) */
+bool rig_volume_action(Rig *rig, const char *volume_id, const char *action, const char *params,
+                       GError **err);
+char *rig_create_snapshot(Rig *rig, const char *volume_id, bool force, GError **err);
+bool rig_delete_snapshot(Rig *rig, const char *snapshot_id, GError **err);
+bool rig_attach(Rig *rig, const char *server_id, const char *volume_id, const char *device,
+                GError **err);
+bool rig_detach(Rig *rig, const char *server_id, const char *volume_id, GError **err);
+/* A server that boots from a volume made with it from root's source, with existing volumes (ended
+ * by NULL) beside it. delete_root: the root goes with the server; so do the others with
+ * delete_others.
+ */
+char *rig_boot_from_volume(Rig *rig, const RigVolume *root, bool delete_root,
+                           const char *const *others, bool delete_others, GError **err);
+
 /* Wait until no task is open; false after deadline_s. */
 bool rig_wait_idle(Rig *rig, int deadline_s);
 Server *rig_server(Rig *rig, const char *server_id);
 Migration *rig_migration(Rig *rig, int64_t id);
+Volume *rig_volume(Rig *rig, const char *volume_id); /* NULL: there is none */
+Snapshot *rig_snapshot(Rig *rig, const char *snapshot_id);
+Attachment *rig_attachment(Rig *rig, const char *volume_id); /* NULL: in no server */
+/* Does the domain on host have the volume? False also if there is no domain. */
+bool rig_guest_has(Rig *rig, const char *host, const char *server_id, const char *volume_id);
 /* Rows of a type that match; caller frees. */
 GPtrArray *rig_rows(Rig *rig, const RecordType *type, const StoreCond *where);

@@ -52,7 +52,10 @@ ask(const char *method, const char *path, int microversion, const char *body, js
     g_autoptr(GString) text = g_string_new(NULL);
     g_autofree char *url = g_strconcat(base_url, path, NULL);
     g_autofree char *auth = g_strconcat("X-Auth-Token: ", token ? token : "", NULL);
-    g_autofree char *version = g_strdup_printf("X-OpenStack-Nova-API-Version: 2.%d", microversion);
+    g_autofree char *version =
+        g_strdup_printf(g_str_has_prefix(path, "/volume") ? "OpenStack-API-Version: volume 3.%d"
+                                                          : "X-OpenStack-Nova-API-Version: 2.%d",
+                        microversion);
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     long status = 0;
 
@@ -196,6 +199,25 @@ fill(StoreTx *tx, void *opaque, GError **err)
 
 #define IMAGE_ID "11111111-2222-4333-8444-555555555555"
 
+/* A token of the user in project admin. */
+static inline char *
+login(const char *user, const char *password)
+{
+    g_autofree char *body = g_strdup_printf(
+        "{\"auth\":{\"identity\":{\"methods\":[\"password\"],\"password\":{\"user\":{\"name\":\"%"
+        "s\","
+        "\"domain\":{\"name\":\"Default\"},\"password\":\"%s\"}}},\"scope\":{\"project\":{"
+        "\"name\":\"admin\",\"domain\":{\"name\":\"Default\"}}}}}",
+        user, password);
+
+    g_free(wanted_header);
+    wanted_header = g_strdup("X-Subject-Token");
+    g_clear_pointer(&found_header, g_free);
+    g_assert_cmpint(ask("POST", "/identity/v3/auth/tokens", 0, body, NULL), ==, 201);
+    g_assert_nonnull(found_header);
+    return g_steal_pointer(&found_header);
+}
+
 static inline void
 world_begin(void)
 {
@@ -230,15 +252,7 @@ world_begin(void)
     g_assert_no_error(error);
     base_url = g_strdup_printf("http://127.0.0.1:%u", http_server_port(server));
 
-    wanted_header = g_strdup("X-Subject-Token");
-    g_assert_cmpint(
-        ask("POST", "/identity/v3/auth/tokens", 0,
-            "{\"auth\":{\"identity\":{\"methods\":[\"password\"],\"password\":{\"user\":{\"name\":"
-            "\"admin\",\"domain\":{\"name\":\"Default\"},\"password\":\"secret-of-the-test\"}}},"
-            "\"scope\":{\"project\":{\"name\":\"admin\",\"domain\":{\"name\":\"Default\"}}}}}",
-            NULL),
-        ==, 201);
-    token = g_steal_pointer(&found_header);
+    token = login("admin", "secret-of-the-test");
     g_assert_nonnull(token);
     refuse("POST", "/compute/v2.1/flavors", 61,
            "{\"flavor\":{\"name\":\"tiny\",\"id\":\"1\",\"ram\":256,\"vcpus\":1,\"disk\":1}}", 200,

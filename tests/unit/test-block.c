@@ -45,6 +45,7 @@ fixture_settings(const Fixture *fixture)
                            .user = "godwit",
                            .images_pool = "images",
                            .servers_pool = "instances",
+                           .volumes_pool = "volumes",
                            .console_path = "/var/log/libvirt/godwit"};
 }
 
@@ -143,7 +144,7 @@ unfinished(Fixture *fixture)
 
     if (!is_rbd(fixture))
         return files_under(fixture, "tmp");
-    names = rbd_image_names(fixture->block, RBD_POOL_IMAGES, NULL);
+    names = rbd_image_names(fixture->block->link, BLOCK_FOR_IMAGES, NULL);
     for (guint i = 0; i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
 
@@ -465,7 +466,7 @@ test_disk(Fixture *fixture, const void *ops)
         g_assert_cmpstr(contents, ==, "second");
     }
 
-    ids = fixture->ops->disks(fixture->block, &error);
+    ids = fixture->ops->things(fixture->block, BLOCK_FOR_SERVERS, &error);
     g_assert_cmpuint(count_of(ids, SERVER), ==, 1);
 
     g_assert_true(fixture->ops->disk_delete(fixture->block, SERVER, &error));
@@ -539,7 +540,7 @@ test_sweep(Fixture *fixture, const void *ops)
     g_assert_cmpuint(unfinished(fixture), ==, 1);
     g_assert_false(g_file_test(left, G_FILE_TEST_EXISTS));
     /* a disk that was begun and not finished is listed, for the sweep of orphans */
-    ids = fixture->ops->disks(again, &error);
+    ids = fixture->ops->things(again, BLOCK_FOR_SERVERS, &error);
     g_assert_cmpuint(ids->len, ==, 1);
     assert_exists(fixture, fixture->ops->disk_exists, SERVER, false);
     fixture->ops->upload_abort(running);
@@ -559,8 +560,10 @@ test_rbd_sweep(Fixture *fixture, const void *ops)
     Block *again;
 
     g_assert_no_error(error);
-    g_assert_true(rbd_image_make(fixture->block, RBD_POOL_IMAGES, IMAGE ".left.part", MIB, NULL));
-    g_assert_true(rbd_image_make(fixture->block, RBD_POOL_IMAGES, IMAGE ".qcow2", MIB, NULL));
+    g_assert_true(
+        rbd_image_make(fixture->block->link, BLOCK_FOR_IMAGES, IMAGE ".left.part", MIB, NULL));
+    g_assert_true(
+        rbd_image_make(fixture->block->link, BLOCK_FOR_IMAGES, IMAGE ".qcow2", MIB, NULL));
     g_assert_cmpuint(unfinished(fixture), ==, 3);
     again = fixture->ops->open(&settings, &error);
     g_assert_no_error(error);
@@ -576,7 +579,8 @@ assert_reads(Fixture *fixture, const char *name, uint64_t offset, const void *wa
 {
     g_autofree char *back = g_malloc(size);
     g_autoptr(GError) error = NULL;
-    rbd_image_t image = rbd_image_open(fixture->block, RBD_POOL_SERVERS, name, NULL, true, &error);
+    rbd_image_t image =
+        rbd_image_open(fixture->block->link, BLOCK_FOR_SERVERS, name, NULL, true, &error);
 
     g_assert_no_error(error);
     g_assert_cmpint(rbd_read(image, offset, size, back), ==, (gssize)size);
@@ -599,7 +603,8 @@ test_rbd_clone(Fixture *fixture, const void *ops)
     block_image_info_clear(&info);
     g_assert_true(fixture->ops->disk_create(fixture->block, SERVER, IMAGE, 20 * MIB, &error));
     g_assert_no_error(error);
-    image = rbd_image_open(fixture->block, RBD_POOL_SERVERS, SERVER "_disk", NULL, true, NULL);
+    image =
+        rbd_image_open(fixture->block->link, BLOCK_FOR_SERVERS, SERVER "_disk", NULL, true, NULL);
     g_assert_cmpint(rbd_get_size(image, &size), ==, 0);
     g_assert_cmpuint(size, ==, 20 * MIB);
     g_assert_cmpint(rbd_get_features(image, &features), ==, 0);
@@ -681,8 +686,8 @@ test_rbd_access(Fixture *fixture, const void *ops)
     g_assert_true(fixture->ops->nonce_make(fixture->block, &source, &nonce, &error));
     g_assert_no_error(error);
     g_assert_true(g_str_has_prefix(source, "instances/nonce-"));
-    image = rbd_image_open(fixture->block, RBD_POOL_SERVERS, source + strlen("instances/"), NULL,
-                           true, &error);
+    image = rbd_image_open(fixture->block->link, BLOCK_FOR_SERVERS, source + strlen("instances/"),
+                           NULL, true, &error);
     g_assert_no_error(error);
     g_assert_cmpint(rbd_get_size(image, &size), ==, 0);
     g_assert_cmpint((int64_t)size, ==, nonce);
@@ -724,6 +729,7 @@ test_rbd_names(void)
                                 .user = "godwit",
                                 .images_pool = "images",
                                 .servers_pool = "instances",
+                                .volumes_pool = "volumes",
                                 .console_path = "/var/log/libvirt/godwit"};
     BlockSettings settings = good;
 
@@ -732,6 +738,9 @@ test_rbd_names(void)
     settings = good;
     settings.servers_pool = "";
     assert_settings_refused(&settings, "instances_pool");
+    settings = good;
+    settings.volumes_pool = NULL; /* never taken for another one */
+    assert_settings_refused(&settings, "volumes_pool");
     settings = good;
     settings.conf = "/etc/a:b";
     assert_settings_refused(&settings, "conf");

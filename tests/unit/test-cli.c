@@ -312,8 +312,10 @@ login(HttpRequest *request, HttpResponse *response, void *context)
               "{\"type\": \"compute\", \"endpoints\": [{\"interface\": \"public\", "
               "\"region\": \"RegionOne\", \"url\": \"http://127.0.0.1:%u/compute/v2.1\"}]},"
               "{\"type\": \"image\", \"endpoints\": [{\"interface\": \"public\", "
-              "\"region\": \"RegionOne\", \"url\": \"http://127.0.0.1:%u/image/\"}]}]}}",
-              port, port));
+              "\"region\": \"RegionOne\", \"url\": \"http://127.0.0.1:%u/image/\"}]},"
+              "{\"type\": \"block-storage\", \"endpoints\": [{\"interface\": \"public\", "
+              "\"region\": \"RegionOne\", \"url\": \"http://127.0.0.1:%u/volume/v3/p1\"}]}]}}",
+              port, port, port));
 }
 
 static void
@@ -399,6 +401,122 @@ image_data(HttpRequest *request, HttpResponse *response, void *context)
     http_response_body(response, g_memdup2(uploaded->str, uploaded->len), uploaded->len);
 }
 
+/* ---- volumes ----------------------------------------------------------------------------------
+ * One volume "data", v1; another state of it is seen with each look. */
+#define V1 "11111111-1111-4111-8111-111111111111"
+#define S1 "22222222-2222-4222-8222-222222222222"
+
+static const char *const *volume_states; /* ended by NULL: it is gone; the last but one stays */
+static const char *volume_fault;
+static unsigned n_volume_looks;
+static char *seen_path;
+
+static void
+keep_request(HttpRequest *request)
+{
+    size_t size;
+    const char *body = http_request_body(request, &size);
+
+    g_free(seen_body);
+    seen_body = g_strndup(body ? body : "", body ? size : 0);
+    g_free(seen_path);
+    seen_path = g_strdup_printf("%s %s", http_request_method(request), http_request_path(request));
+}
+
+static void
+volume_list(HttpRequest *request, HttpResponse *response, void *context)
+{
+    const char *name = http_request_query(request, "name");
+
+    if (!is_authorised(request, response))
+        return;
+    reply(response, 200,
+          g_strdup(g_strcmp0(name, "twin") == 0
+                       ? "{\"volumes\": [{\"id\": \"a\", \"name\": \"twin\"}, {\"id\": \"b\", "
+                         "\"name\": \"twin\"}]}"
+                   : !name || g_strcmp0(name, "data") == 0
+                       ? "{\"volumes\": [{\"id\": \"" V1 "\", \"name\": \"data\", \"status\": "
+                         "\"in-use\", \"size\": 4, \"volume_type\": \"__DEFAULT__\", \"bootable\": "
+                         "\"false\", \"attachments\": [{\"server_id\": \"" S1
+                         "\", \"device\": \"/dev/vdb\"}]}]}"
+                       : "{\"volumes\": []}"));
+}
+
+static void
+volume_call(HttpRequest *request, HttpResponse *response, void *context)
+{
+    keep_request(request);
+    reply(response, 202,
+          g_strdup("{\"volume\": {\"id\": \"" V1 "\", \"name\": \"data\", \"status\": "
+                   "\"creating\"}, \"snapshot\": {\"id\": \"" S1 "\", \"status\": \"creating\"}, "
+                   "\"volumeAttachment\": {\"device\": \"/dev/vdc\"}, \"task\": {\"id\": 5}}"));
+}
+
+static void
+volume_look(HttpRequest *request, HttpResponse *response, void *context)
+{
+    const char *state = volume_states[n_volume_looks];
+
+    if (!state) {
+        reply(response, 404, g_strdup("{\"error\": {\"message\": \"Volume is not there.\"}}"));
+        return;
+    }
+    if (volume_states[n_volume_looks + 1] || g_str_has_prefix(state, "deleting"))
+        n_volume_looks++;
+    reply(response, 200,
+          g_strdup_printf("{\"volume\": {\"id\": \"" V1
+                          "\", \"name\": \"data\", \"status\": \"%s\", \"size_gb\": 4, "
+                          "\"progress_percent\": 40, \"fault_message\": %s, \"updated_at\": 1}}",
+                          state, volume_fault ? volume_fault : "null"));
+}
+
+static void
+snapshot_look(HttpRequest *request, HttpResponse *response, void *context)
+{
+    reply(response, 200,
+          g_strdup("{\"snapshot\": {\"id\": \"" S1 "\", \"status\": \"error\", "
+                   "\"fault_message\": \"the pool is full\"}}"));
+}
+
+static void
+task_look(HttpRequest *request, HttpResponse *response, void *context)
+{
+    bool fails = g_str_equal(http_request_param(request, "id"), "6");
+    bool is_over = n_polls++ > 0;
+
+    reply(
+        response, 200,
+        g_strdup_printf("{\"task\": {\"id\": 5, \"kind\": \"volume-flatten\", \"status\": \"%s\", "
+                        "\"done\": 1073741824, \"total\": 4294967296, \"ended_at\": %d, "
+                        "\"error_message\": %s}}",
+                        !is_over ? "open"
+                        : fails  ? "failed"
+                                 : "succeeded",
+                        is_over, fails ? "\"the pool is full\"" : "null"));
+}
+
+static void
+storage(HttpRequest *request, HttpResponse *response, void *context)
+{
+    reply(response, 200,
+          g_strdup("{\"storage\": {\"driver\": \"rbd\", \"pools\": [{\"purpose\": \"images\", "
+                   "\"name\": \"images\", \"driver\": \"rbd\", \"things\": 2, \"used_bytes\": "
+                   "1073741824, \"free_bytes\": 3221225472, \"total_bytes\": 4294967296, "
+                   "\"trouble\": null}], \"orphans\": {\"foreign\": 2, \"swept_at\": "
+                   "1795405529000000}}}"));
+}
+
+static void
+storage_call(HttpRequest *request, HttpResponse *response, void *context)
+{
+    keep_request(request);
+    reply(response, 200,
+          g_strdup("{\"rotation\": {\"nodes\": [{\"host\": \"host1\", \"ok\": true, \"reason\": "
+                   "null}, {\"host\": \"host2\", \"ok\": false, \"reason\": \"down\"}]}, "
+                   "\"sweep\": {\"removed\": 3, \"foreign\": 1, \"foreign_names\": "
+                   "[\"volumes/mine\"]}}"));
+}
+
 static void *
 upload_begin(HttpRequest *request, HttpResponse *response, void *context)
 {
@@ -428,6 +546,25 @@ static const HttpRoute api_routes[] = {
     {.method = "GET", .pattern = "/compute/v2.1/servers/detail", .handler = servers},
     {.method = "POST", .pattern = "/compute/v2.1/servers/{id}/action", .handler = action},
     {.method = "GET", .pattern = "/godwit/v1/migrations/{id}", .handler = migration},
+    {.method = "GET", .pattern = "/godwit/v1/volumes/{id}", .handler = volume_look},
+    {.method = "POST", .pattern = "/godwit/v1/volumes/{id}/flatten", .handler = volume_call},
+    {.method = "GET", .pattern = "/godwit/v1/snapshots/{id}", .handler = snapshot_look},
+    {.method = "GET", .pattern = "/godwit/v1/tasks/{id}", .handler = task_look},
+    {.method = "GET", .pattern = "/godwit/v1/storage", .handler = storage},
+    {.method = "POST", .pattern = "/godwit/v1/storage/{what}", .handler = storage_call},
+    {.method = "GET", .pattern = "/volume/v3/p1/volumes/detail", .handler = volume_list},
+    {.method = "POST", .pattern = "/volume/v3/p1/volumes", .handler = volume_call},
+    {.method = "POST", .pattern = "/volume/v3/p1/volumes/{id}/action", .handler = volume_call},
+    {.method = "DELETE", .pattern = "/volume/v3/p1/volumes/{id}", .handler = volume_call},
+    {.method = "POST", .pattern = "/volume/v3/p1/snapshots", .handler = volume_call},
+    {.method = "GET", .pattern = "/compute/v2.1/servers", .handler = servers},
+    {.method = "POST", .pattern = "/compute/v2.1/servers", .handler = volume_call},
+    {.method = "POST",
+     .pattern = "/compute/v2.1/servers/{id}/os-volume_attachments",
+     .handler = volume_call},
+    {.method = "DELETE",
+     .pattern = "/compute/v2.1/servers/{id}/os-volume_attachments/{volume}",
+     .handler = volume_call},
     {.method = "POST", .pattern = "/image/v2/images", .handler = image_create},
     {.method = "GET", .pattern = "/image/v2/images", .handler = image_list},
     {.method = "GET", .pattern = "/image/v2/images/{id}", .handler = image_show},
@@ -454,7 +591,9 @@ config_for(const char *password, unsigned port)
 static bool
 run(const char *name, const char *line, char **output, GError **err)
 {
-    static const CliCommand *const nouns[] = {migration_commands, image_commands, server_commands};
+    static const CliCommand *const nouns[] = {
+        migration_commands, image_commands,   server_commands, volume_commands,
+        snapshot_commands,  storage_commands, task_commands};
     static const CliOption json_option[] = {{"json", CLI_FLAG, NULL, ""}, {0}};
     g_auto(GStrv) argv = g_strsplit(line, " ", -1);
     g_autoptr(CliArgs) args = args_new();
@@ -571,6 +710,184 @@ test_migrate(void)
     g_clear_pointer(&output, free);
 }
 
+/* Runs what must fail; the error must say word. */
+static void
+assert_fails(const char *name, const char *line, bool is_usage, const char *word)
+{
+    g_autoptr(GError) error = NULL;
+    char *output = NULL;
+
+    g_assert_false(run(name, line, &output, &error));
+    g_assert_nonnull(error);
+    if (!strstr(error->message, word) || is_usage_error(error) != is_usage)
+        g_error("%s %s: %s", name, line, error->message);
+    free(output);
+}
+
+static char *
+run_well(const char *name, const char *line)
+{
+    g_autoptr(GError) error = NULL;
+    char *output = NULL;
+    bool ok = run(name, line, &output, &error);
+
+    g_assert_no_error(error);
+    g_assert_true(ok);
+    return output;
+}
+
+static void
+assert_says(const char *name, const char *line, const char *text)
+{
+    char *output = run_well(name, line);
+
+    if (!strstr(output, text))
+        g_error("%s %s: %s", name, line, output);
+    free(output);
+}
+
+static void
+see_states(const char *const *states, const char *fault)
+{
+    volume_states = states;
+    volume_fault = fault;
+    n_volume_looks = 0;
+}
+
+static void
+test_volume(void)
+{
+    static const char *const well[] = {"creating", "downloading", "available", NULL};
+    static const char *const ill[] = {"creating", "error", NULL};
+
+    see_states(well, NULL);
+    assert_says("volume create", "data --size 4 --property a=b", "is being created: " V1);
+    g_assert_cmpstr(seen_body, ==,
+                    "{\"volume\":{\"name\":\"data\",\"size\":4,\"metadata\":{\"a\":\"b\"}}}");
+    assert_says("volume create", "data --source data", "is being created");
+    g_assert_cmpstr(seen_body, ==,
+                    "{\"volume\":{\"name\":\"data\",\"metadata\":{},\"source_volid\":\"" V1 "\"}}");
+    assert_says("volume list", "", "4    __DEFAULT__  false     " S1 " /dev/vdb\n");
+
+    assert_fails("volume create", "data", true, "--size");
+    assert_fails("volume create", "data --image guest", true, "--size");
+    assert_fails("volume create", "data --size 0", true, "--size");
+    assert_fails("volume create", "data --size 4G", true, "--size");
+    assert_fails("volume create", "data --size 4 --property a", true, "KEY=VALUE");
+    assert_fails("volume create", "data --size 4 --image guest --source data", true, "both");
+    assert_fails("volume create", "data --source nothing", false, "there is no volume");
+    assert_fails("volume create", "data --source=", true, "is empty");
+    assert_fails("volume delete", "twin", false, "use one of the ids a, b");
+    assert_fails("volume extend", "data --size x", true, "--size");
+
+    see_states(ill, "\"the image is gone\"");
+    assert_fails("volume extend", "data --size 9 --wait", false, "the image is gone");
+    g_assert_cmpstr(seen_body, ==, "{\"os-extend\":{\"new_size\":9}}");
+    see_states(ill, NULL);
+    assert_fails("volume create", "data --size 4 --wait", false, "no reason is recorded");
+}
+
+static void
+test_volume_delete(void)
+{
+    static const char *const goes[] = {"deleting", "deleting", NULL};
+    static const char *const stays[] = {"deleting", "error_deleting", NULL};
+
+    assert_says("volume delete", "--cascade data", "is being deleted");
+    g_assert_cmpstr(seen_path, ==, "DELETE /volume/v3/p1/volumes/" V1);
+    see_states(goes, NULL);
+    assert_says("volume delete", "--wait data", "volume data deleted");
+    see_states(stays, "\"it has watchers\"");
+    assert_fails("volume delete", "--wait data", false, "it has watchers");
+}
+
+static void
+test_volume_attach(void)
+{
+    static const char *const well[] = {"attaching", "in-use", NULL};
+    static const char *const refused[] = {"attaching", "available", NULL};
+    static const char *const let_go[] = {"detaching", "available", NULL};
+
+    see_states(well, NULL);
+    assert_says("volume attach", "data web.1 --device vdc --wait --delete-on-termination",
+                "server web.1 has volume data as /dev/vdc");
+    g_assert_cmpstr(seen_path, ==, "POST /compute/v2.1/servers/s1/os-volume_attachments");
+    g_assert_cmpstr(seen_body, ==,
+                    "{\"volumeAttachment\":{\"volumeId\":\"" V1 "\",\"device\":\"vdc\","
+                    "\"delete_on_termination\":true}}");
+    see_states(refused, "\"not attached: the guest does not answer\"");
+    assert_fails("volume attach", "data web.1 --wait", false, "the guest does not answer");
+    see_states(refused, NULL);
+    assert_fails("volume attach", "data web.1 --wait", false, "could not be attached");
+    see_states(well, "\"the guest may have it\"");
+    assert_fails("volume attach", "data web.1 --wait", false, "the guest may have it");
+    assert_fails("volume attach", "web.1 data", false, "there is no volume \"web.1\"");
+    assert_fails("volume attach", "data web2", false, "there is no server \"web2\"");
+
+    see_states(let_go, NULL);
+    assert_says("volume detach", "data --wait", "volume data is free");
+    g_assert_cmpstr(seen_path, ==, "DELETE /compute/v2.1/servers/" S1 "/os-volume_attachments/" V1);
+    assert_says("snapshot create", "before --volume data", "is being made: " S1);
+    g_assert_nonnull(strstr(seen_body, "\"volume_id\":\"" V1 "\""));
+    assert_fails("snapshot create", "before --volume data --wait", false, "the pool is full");
+}
+
+static void
+test_boot_volume(void)
+{
+    assert_fails("server create", "web --flavor f", true, "either --image or --volume");
+    assert_fails("server create", "web --flavor f --image guest --volume data", true, "either");
+    assert_fails("server create", "web --flavor f --volume data --boot-from-volume 4", true,
+                 "not with --volume");
+    assert_fails("server create", "web --flavor f --image guest --boot-from-volume big", true,
+                 "--boot-from-volume");
+    assert_fails("server create", "web --flavor f --image guest --delete-volume", true,
+                 "--delete-volume");
+    assert_fails("server create", "web --flavor f --volume nothing", false, "there is no volume");
+    assert_fails("server create", "web --flavor f --image guest --attach nothing", false,
+                 "there is no volume");
+}
+
+static void
+test_storage(void)
+{
+    assert_says("storage list", "",
+                "FOR     NAME    DRIVER  THINGS  USED     FREE     TOTAL    TROUBLE\n"
+                "images  images  rbd     2       1.0 GiB  3.0 GiB  4.0 GiB  -\n");
+    assert_says("storage list", "", "Not made by this Godwit: 2 (counted 2026-11-23T");
+    assert_says("storage sweep", "",
+                "3 removed, 1 that Godwit did not make left alone\n  volumes/");
+    g_assert_cmpstr(seen_path, ==, "POST /godwit/v1/storage/sweep");
+    assert_fails("storage rotate-key", "", false, "1 of 2 nodes did not get the key");
+    g_assert_cmpstr(seen_path, ==, "POST /godwit/v1/storage/rotate-key");
+}
+
+static void
+test_task(void)
+{
+    n_polls = 0;
+    assert_says("volume flatten", "data", "godwit task show --follow 5");
+    n_polls = 0;
+    assert_says("volume flatten", "data --wait", "volume data holds all its data itself now");
+    n_polls = 0;
+    assert_fails("task show", "--follow 6", false, "the pool is full");
+    assert_fails("task show", "six", true, "not the number of a task");
+
+    g_autoptr(json_t) task = json("{\"kind\": \"volume-flatten\", \"status\": \"open\", \"done\": "
+                                  "1073741824, \"total\": 4294967296}");
+    g_autoptr(json_t) volume =
+        json("{\"id\": \"" V1 "\", \"name\": \"\", \"status\": \"downloading\", "
+             "\"progress_percent\": 99}");
+    g_autofree char *line = progress_task_line(task, 200);
+    g_autofree char *volume_line = progress_volume_line(volume, 200);
+
+    g_assert_cmpstr(line, ==,
+                    "volume-flatten open  [#####...............]  25%  1.0 GiB of 4.0 GiB");
+    g_assert_cmpstr(volume_line, ==, "volume " V1 " downloading  [###################.]  99%");
+    json_object_set_new(volume, "progress_percent", json_integer(100));
+    g_assert_null(progress_volume_line(volume, 200));
+}
+
 static void
 test_image(void)
 {
@@ -626,6 +943,12 @@ main(int argc, char **argv)
     g_test_add_func("/cli/client", test_client);
     g_test_add_func("/cli/migrate", test_migrate);
     g_test_add_func("/cli/image", test_image);
+    g_test_add_func("/cli/volume", test_volume);
+    g_test_add_func("/cli/volume-delete", test_volume_delete);
+    g_test_add_func("/cli/volume-attach", test_volume_attach);
+    g_test_add_func("/cli/boot-volume", test_boot_volume);
+    g_test_add_func("/cli/storage", test_storage);
+    g_test_add_func("/cli/task", test_task);
 
     int result = g_test_run();
     const char *const rm[] = {"rm", "-r", scratch, NULL};
@@ -634,6 +957,7 @@ main(int argc, char **argv)
     process_run(rm, clock_monotonic() + 10 * USEC_PER_SEC, NULL, NULL);
     g_string_free(uploaded, TRUE);
     g_free(seen_body);
+    g_free(seen_path);
     g_free(seen_version);
     g_free(scratch);
     return result;

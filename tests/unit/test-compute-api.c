@@ -49,7 +49,7 @@ test_create_bodies(void)
         {",\"networks\":\"none\",\"surprise\":1", 37, 400, "surprise"},
         {",\"networks\":\"none\",\"block_device_mapping_v2\":[{\"source_type\":\"volume\","
          "\"destination_type\":\"volume\",\"uuid\":\"v\",\"boot_index\":\"0\"}]",
-         37, 400, "volumes are not offered"},
+         37, 400, "Boot sequence"},
         {",\"networks\":\"none\",\"block_device_mapping_v2\":[{\"source_type\":\"image\","
          "\"destination_type\":\"local\",\"uuid\":\"" IMAGE_ID "\",\"boot_index\":0}]",
          37, 202, NULL},

@@ -32,8 +32,9 @@ test_full(void)
 {
     DiskSpec disks[] = {
         {.source = "/var/lib/godwit/disks/1.img", .format = "raw", .serial = "3f0e1a"},
-        {.source = "/var/lib/godwit/disks/1.config", .format = "raw", .read_only = true},
+        {.source = "/var/lib/godwit/disks/1.config", .format = "raw", .is_cdrom = true},
         {.source = "/var/lib/godwit/disks/2.qcow2", .format = "qcow2"},
+        {.source = "/var/lib/godwit/disks/3.img", .format = "raw", .read_only = true},
     };
     NicSpec nics[] = {
         {.mac_address = "fa:16:3e:00:00:01",
@@ -106,7 +107,8 @@ test_rbd(void)
 {
     DiskSpec disks[] = {
         {.source = "instances/3f0e_disk", .format = "raw", .rbd = &rbd},
-        {.source = "instances/3f0e_disk.config", .format = "raw", .read_only = true, .rbd = &rbd},
+        {.source = "instances/3f0e_disk.config", .format = "raw", .is_cdrom = true, .rbd = &rbd},
+        {.source = "images/3f0e", .format = "raw", .read_only = true, .rbd = &rbd},
     };
     ServerSpec spec = least(disks);
     disks[0] =
@@ -117,7 +119,7 @@ test_rbd(void)
     g_assert_no_error(error);
     golden_check("domain-rbd.xml", xml);
 
-    g_autofree char *probe = probe_xml_build(spec.uuid, "qemu", &disks[1], &error);
+    g_autofree char *probe = probe_xml_build(spec.uuid, "qemu", &disks[2], &error);
     g_assert_no_error(error);
     golden_check("domain-probe.xml", probe);
     g_autoptr(DomainXml) read = domain_xml_read(probe, &error);
@@ -125,6 +127,85 @@ test_rbd(void)
     g_assert_false(read->ours);
     g_autofree char *secret = secret_xml_build(rbd.secret_uuid, "godwit <client>");
     golden_check("secret.xml", secret);
+}
+
+#define VOLUME "c1d8c2ab-3a4c-4a0e-9d0e-0a8e6f1b7d0"
+
+/* Boot from a volume, with more of them: names that were given, and the next free ones. */
+static void
+test_volumes(void)
+{
+    DiskSpec disks[] = {
+        {.source = "volumes/volume-1",
+         .format = "raw",
+         .target = "vda",
+         .serial = VOLUME "1",
+         .rbd = &rbd},
+        {.source = "volumes/volume-2", .format = "raw", .serial = VOLUME "2", .rbd = &rbd},
+        {.source = "volumes/volume-3",
+         .format = "raw",
+         .target = "vdb",
+         .serial = VOLUME "3",
+         .read_only = true,
+         .rbd = &rbd},
+        {.source = "volumes/volume-4",
+         .format = "raw",
+         .target = "vdaa",
+         .serial = VOLUME "4",
+         .rbd = &rbd},
+        {.source = "instances/3f0e_disk.config", .format = "raw", .is_cdrom = true, .rbd = &rbd},
+    };
+    DiskSpec unused;
+    ServerSpec spec = least(&unused);
+    spec.disks = disks;
+    spec.n_disks = G_N_ELEMENTS(disks);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *xml = domain_xml_build(&spec, &error);
+    g_assert_no_error(error);
+    golden_check("domain-volumes.xml", xml);
+
+    g_autoptr(GPtrArray) read = disk_xml_read(xml, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(read->len, ==, 5);
+    g_assert_cmpstr(disk_xml_find(read, VOLUME "2", NULL)->target, ==, "vdc");
+    g_assert_cmpstr(disk_xml_find(read, NULL, "vdb")->serial, ==, VOLUME "3");
+    g_assert_cmpstr(disk_xml_find(read, NULL, "hda")->serial, ==, NULL);
+    g_assert_null(disk_xml_find(read, VOLUME "5", NULL));
+    g_assert_null(disk_xml_find(NULL, VOLUME "1", NULL));
+    g_autofree char *next = disk_xml_target_free(read, NULL);
+    g_assert_cmpstr(next, ==, "vdd");
+
+    g_autofree char *one = disk_xml_build(&disks[1], "vdc", &error);
+    g_assert_no_error(error);
+    g_assert_true(g_str_has_prefix(one, "<disk type=\"network\" device=\"disk\">\n"));
+    g_assert_nonnull(strstr(one, "<serial>" VOLUME "2</serial>"));
+
+    spec.machine = (char *)"q35";
+    g_autofree char *q35 = domain_xml_build(&spec, &error);
+    g_assert_no_error(error);
+    golden_check("domain-q35.xml", q35);
+}
+
+static void
+test_many_disks(void)
+{
+    DiskSpec disks[DISKS_MOST + 2], unused;
+    for (size_t i = 0; i < G_N_ELEMENTS(disks); i++)
+        disks[i] = (DiskSpec){
+            .source = (char *)"/d/disk.img", .format = (char *)"raw", .is_cdrom = i == 3};
+    ServerSpec spec = least(&unused);
+    spec.disks = disks;
+    spec.n_disks = DISKS_MOST + 1;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *xml = domain_xml_build(&spec, &error);
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) read = disk_xml_read(xml, &error);
+    g_assert_nonnull(disk_xml_find(read, NULL, "vdz"));
+    g_autofree char *next = disk_xml_target_free(NULL, read);
+    g_assert_cmpstr(next, ==, "vdaa");
+    spec.n_disks++;
+    g_assert_null(domain_xml_build(&spec, &error));
+    g_assert_true(err_is(error, ERR_INVALID));
 }
 
 /* Whatever a field holds, it stays text: the document has the same elements. */
@@ -180,6 +261,24 @@ test_refused(void)
     spec = least(&disk);
     disk.source = (char *)"relative.img";
     assert_refused(&spec, "absolute");
+    static const char *const targets[] = {"vd", "vdA", "sda", "vdaaa", "vda'/>", "", "/dev/vda"};
+    for (size_t i = 0; i < G_N_ELEMENTS(targets); i++) {
+        spec = least(&disk);
+        disk.target = (char *)targets[i];
+        assert_refused(&spec, "cannot be called");
+    }
+    DiskSpec twins[2];
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 2; k++)
+            twins[k] = (DiskSpec){.source = (char *)"/d/disk.img",
+                                  .format = (char *)"raw",
+                                  .target = i == 0 ? (char *)"vdb" : NULL,
+                                  .serial = i == 1 ? (char *)VOLUME "1" : NULL};
+        spec = least(&disk);
+        spec.disks = twins;
+        spec.n_disks = 2;
+        assert_refused(&spec, i == 0 ? "called vdb" : "serial " VOLUME);
+    }
     spec = least(&disk);
     disk.format = (char *)"vmdk";
     assert_refused(&spec, "raw or qcow2");
@@ -341,6 +440,8 @@ main(int argc, char **argv)
     g_test_add_func("/domain-xml/full", test_full);
     g_test_add_func("/domain-xml/least", test_least);
     g_test_add_func("/domain-xml/rbd", test_rbd);
+    g_test_add_func("/domain-xml/volumes", test_volumes);
+    g_test_add_func("/domain-xml/many-disks", test_many_disks);
     g_test_add_func("/domain-xml/hostile-text", test_hostile_text);
     g_test_add_func("/domain-xml/refused", test_refused);
     g_test_add_func("/domain-xml/entities", test_entities);

@@ -307,6 +307,51 @@ test_destination_dies(void)
     pair_end(&pair);
 }
 
+static DiskSpec
+disk_of(const char *serial)
+{
+    return (DiskSpec){
+        .source = (char *)"/d/volume", .format = (char *)"raw", .serial = (char *)serial};
+}
+
+static unsigned
+disk_count(HostConn *conn)
+{
+    g_autoptr(GPtrArray) serials = host_fake_ops.disk_serials(conn, UUID, NULL);
+    return serials->len;
+}
+
+static void
+test_disk_faults(void)
+{
+    Pair pair;
+    g_autoptr(GError) error = NULL;
+    const DiskSpec disk = disk_of("one"), other = disk_of("other");
+    pair_begin(&pair);
+    g_assert_true(host_fake_ops.disk_attach(pair.first, UUID, &disk, &error));
+    host_fake_set_fault(pair.world, 1, FAKE_ATTACH_FAILS);
+    g_assert_true(host_fake_ops.disk_attach(pair.first, UUID, &disk, &error)); /* nothing to do */
+    g_assert_false(host_fake_ops.disk_attach(pair.first, UUID, &other, &error));
+    g_assert_error(error, ERR_DOMAIN, ERR_BACKEND);
+    g_clear_error(&error);
+    host_fake_set_fault(pair.world, 1, FAKE_DISK_STAYS);
+    g_assert_false(host_fake_ops.disk_detach(pair.first, UUID, "one", &error));
+    g_assert_error(error, ERR_DOMAIN, ERR_TIMEOUT);
+    g_assert_cmpuint(disk_count(pair.first), ==, 1);
+    host_fake_set_fault(pair.world, 1, FAKE_FAULT_NONE);
+
+    /* A node that loses its power has what its definition has. */
+    host_fake_set_fault(pair.world, 1, FAKE_NODE_DOWN);
+    need_closed(&pair.watch, 1);
+    host_fake_set_fault(pair.world, 1, FAKE_FAULT_NONE);
+    host_fake_ops.close(pair.first);
+    pair.first = open_node(pair.world, 1, &pair.watch);
+    g_assert_cmpuint(disk_count(pair.first), ==, 1);
+    g_assert_true(host_fake_ops.disk_detach(pair.first, UUID, "one", NULL));
+    g_assert_cmpuint(disk_count(pair.first), ==, 0);
+    pair_end(&pair);
+}
+
 /* ---- other processes --------------------------------------------------------------------------
  */
 
@@ -344,6 +389,41 @@ test_move_outlives_client(void)
     host_fake_ops.close(second);
     host_fake_world_free(world);
     g_ptr_array_unref(watch.events);
+}
+
+/* An attachment is there wholly or not at all, whenever its client is killed. */
+static void
+test_killed_attaching(void)
+{
+    HostDriver *world = host_fake_world_new(1);
+    const DiskSpec disk = disk_of("one");
+    for (int round = 0; round < 40; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            Watch watch;
+            watch_init(&watch);
+            HostConn *conn = open_node(world, 1, &watch);
+            for (;;) {
+                start_on(conn);
+                host_fake_ops.disk_attach(conn, UUID, &disk, NULL);
+                host_fake_ops.disk_detach(conn, UUID, "one", NULL);
+            }
+        }
+        usleep((useconds_t)(1000 + round * 173));
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        Watch watch;
+        watch_init(&watch);
+        HostConn *conn = open_node(world, 1, &watch);
+        start_on(conn);
+        unsigned live = disk_count(conn);
+        host_fake_ops.domain_destroy(conn, UUID, NULL);
+        g_assert_cmpuint(disk_count(conn), ==, live);
+        start_on(conn);
+        host_fake_ops.close(conn);
+        g_ptr_array_unref(watch.events);
+    }
+    host_fake_world_free(world);
 }
 
 /* Kill a busy process at many odd moments: the world is never left locked or torn. */
@@ -417,6 +497,8 @@ main(int argc, char **argv)
     g_test_add_func("/fake/node-down", test_node_down);
     g_test_add_func("/fake/destination-dies", test_destination_dies);
     g_test_add_func("/fake/move-outlives-client", test_move_outlives_client);
+    g_test_add_func("/fake/disk-faults", test_disk_faults);
+    g_test_add_func("/fake/killed-attaching", test_killed_attaching);
     g_test_add_func("/fake/killed-anywhere", test_killed_anywhere);
     return g_test_run();
 }

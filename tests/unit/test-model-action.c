@@ -46,6 +46,15 @@ test_states(void)
         if (state != VM_RESIZED)
             assert_permitted("reboot-hard", (VmState)state, TASK_NONE);
 
+    for (int state = VM_ACTIVE; state <= VM_STOPPED; state++) {
+        assert_permitted("attach-volume", (VmState)state, TASK_NONE);
+        assert_permitted("detach-volume", (VmState)state, TASK_NONE);
+    }
+
+    assert_refused("attach-volume", VM_BUILDING, TASK_SPAWNING,
+                   "Cannot 'attach_volume' instance " ID " while it is in vm_state building");
+    assert_refused("detach-volume", VM_ACTIVE, TASK_MIGRATING,
+                   "Cannot 'detach_volume' instance " ID " while it is in task_state migrating");
     assert_refused("os-start", VM_ACTIVE, TASK_NONE,
                    "Cannot 'os-start' instance " ID " while it is in vm_state active");
     assert_refused("os-stop", VM_STOPPED, TASK_NONE,

@@ -6,8 +6,10 @@
 #include <string.h>
 
 static const RecordType *const types[] = {
-    &PROJECT, &USER,   &ROLE, &ASSIGNMENT, &TOKEN,     &HOST, &FLAVOR, &IMAGE,        &KEYPAIR,
-    &NETWORK, &SUBNET, &PORT, &SERVER,     &MIGRATION, &TASK, &ACTION, &ACTION_EVENT,
+    &PROJECT,  &USER,        &ROLE,       &ASSIGNMENT, &TOKEN,        &HOST,
+    &FLAVOR,   &IMAGE,       &KEYPAIR,    &NETWORK,    &SUBNET,       &PORT,
+    &SERVER,   &MIGRATION,   &TASK,       &ACTION,     &ACTION_EVENT, &VOLUME,
+    &SNAPSHOT, &VOLUME_TYPE, &ATTACHMENT, &QUOTA,      &DISK_CLIENT,
 };
 
 static size_t

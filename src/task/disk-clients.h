@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* disk-clients.h: one writer per disk, beyond a server's start (task-priv.h has that) */
+#pragma once
+
+#include "task/task-priv.h"
+
+/* As part_clear_disk_clients, for one volume, before a running guest gets it. That guest must not
+ * have it yet: its client would be refused. */
+bool part_clear_volume_clients(TaskRun *run, const char *volume_id, GError **err);
+/* The server is gone, and with it whoever had its disks open. */
+bool part_forget_clients(StoreTx *tx, const char *server_id, GError **err);
