@@ -159,19 +159,27 @@ ceph_osd_make()
     ceph_daemon osd "$n"
 }
 
-# ceph_pools: pools by purpose, and the user that the controller and the nodes are: RBD in these pools, nothing else.
+# ceph_pools: pools by purpose, and the user that the controller and the nodes are: RBD in these pools, and the blocklist
+# (profile rbd may add to it, but not take away).
 ceph_pools()
 {
     local p
-    for p in images instances volumes; do
-        printf 'osd pool create %s 8 8\nosd pool application enable %s rbd\n' "$p" "$p"
-    done | in_ceph ceph >/dev/null 2>>"$CEPH_DIR/up.log"
+    {
+        for p in images instances volumes; do
+            printf 'osd pool create %s 8 8\nosd pool application enable %s rbd\n' "$p" "$p"
+        done
+        printf 'osd pool create godwit-state 8 8\nosd pool application enable godwit-state godwit\n'
+    } | in_ceph ceph >/dev/null 2>>"$CEPH_DIR/up.log"
     for p in images instances volumes; do # writes to each, so that its placement groups are active afterwards
         in_ceph rbd pool init "$p" || die "the pool $p does not take writes; see $CEPH_DIR/up.log"
     done
-    in_ceph ceph auth get-or-create client.godwit mon 'profile rbd' mgr 'profile rbd' \
+    in_ceph ceph auth get-or-create client.godwit \
+        mon 'profile rbd, allow command "osd blocklist" with blocklistop=rm' mgr 'profile rbd' \
         osd "profile rbd pool=images, profile rbd pool=instances, profile rbd pool=volumes" \
         -o "$CEPH_DIR/client.godwit.keyring"
+    # The nodes have that key; the controllers' state is for the controllers alone.
+    in_ceph ceph auth get-or-create client.godwit-state mon 'profile simple-rados-client-with-blocklist' \
+        osd "allow rwx pool=godwit-state" -o "$CEPH_DIR/client.godwit-state.keyring"
 }
 
 ceph_up()

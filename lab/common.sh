@@ -13,6 +13,7 @@
     LAB_BRIDGE=lab0
     LAB_NET=10.88.0
     LAB_CONTROLLER=$LAB_NET.254
+    LAB_CONTROLLER_BASE=240 # of several controllers the N-th is at 240 + N
     LAB_MAX_HOSTS=32
     LAB_CEPH=$LAB_NET.253
     LAB_CEPH_NETNS=godwit-lab-ceph

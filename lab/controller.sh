@@ -1,13 +1,16 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # controller.sh: godwitd in the lab: its configuration, starting and killing it, registering nodes and the first objects.
+#
+# One controller is a process in the machine's own namespaces, at LAB_CONTROLLER. Several (--controllers N, state on RADOS)
+# have a network namespace, a link to lab0, an address and a state directory each, so that one can be cut off from Ceph,
+# from the nodes or from its clients alone. Clients are then whatever runs in the machine's namespace.
 
 controller_paths()
 {
     local build=${GODWIT_BUILD:-$LAB_SRC/../build}
     GODWITD=$build/src/daemon/godwitd
     GODWIT=$build/src/cli/godwit
-    GODWIT_CONF=$STATE/godwit/godwit.conf
 }
 
 controller_need_binaries()
@@ -19,6 +22,86 @@ controller_need_binaries()
     done
 }
 
+controller_count()
+{
+    lab_get controllers || echo 1
+}
+
+controller_dir()
+{
+    if (($1 == 1)); then printf '%s/godwit' "$STATE"; else printf '%s/godwit%s' "$STATE" "$1"; fi
+}
+
+controller_conf()
+{
+    printf '%s/godwit.conf' "$(controller_dir "$1")"
+}
+
+controller_address()
+{
+    if (($(controller_count) == 1)); then
+        printf '%s' "$LAB_CONTROLLER"
+    else
+        printf '%s.%s' "$LAB_NET" $((LAB_CONTROLLER_BASE + $1))
+    fi
+}
+
+# controller_addresses: of all controllers, and of the machine itself, where clients are.
+controller_addresses()
+{
+    local n count
+    printf '%s\n' "$LAB_CONTROLLER"
+    count=$(controller_count)
+    ((count > 1)) || return 0
+    for ((n = 1; n <= count; n++)); do
+        printf '%s\n' "$(controller_address "$n")"
+    done
+}
+
+controller_must_exist()
+{
+    [[ $1 =~ ^[1-9]$ && $1 -le $(controller_count) ]] ||
+        die "there is no controller '$1' in this lab; it has $(controller_count)"
+    [[ -e $(controller_conf "$1") ]] || die "this lab was started with --no-godwit"
+}
+
+controller_netns()
+{
+    printf 'godwit-lab-c%s' "$1"
+}
+
+controller_net_up()
+{
+    local ns
+    ns=$(controller_netns "$1")
+    ip netns add "$ns"
+    ip link add "lab-c$1" type veth peer name eth0 netns "$ns"
+    ip link set "lab-c$1" master "$LAB_BRIDGE" up
+    ip -n "$ns" -batch - <<B
+link set lo up
+addr add $(controller_address "$1")/24 dev eth0
+link set eth0 up
+route add default via $LAB_CONTROLLER
+B
+}
+
+controllers_net_down()
+{
+    local ns
+    for ns in $(ip netns list | sed -n 's/^\(godwit-lab-c[0-9]*\).*/\1/p'); do
+        ip link del "lab-c${ns#godwit-lab-c}" 2>/dev/null || true
+        ip netns del "$ns" 2>/dev/null || true
+    done
+}
+
+# in_controller N COMMAND…: in its network.
+in_controller()
+{
+    local n=$1
+    shift
+    if (($(controller_count) == 1)); then "$@"; else ip netns exec "$(controller_netns "$n")" "$@"; fi
+}
+
 controller_storage()
 {
     if ceph_is_here; then
@@ -28,15 +111,24 @@ controller_storage()
     fi
 }
 
+controller_state()
+{
+    if [[ $(lab_get state || true) == rados ]]; then printf 'state = rados:godwit-state/lab/godwit\n'; fi
+}
+
 controller_write_conf()
 {
-    mkdir -p "$STATE/godwit"
-    chmod 700 "$STATE/godwit"
-    cat >"$GODWIT_CONF" <<C
+    local d address
+    d=$(controller_dir "$1")
+    address=$(controller_address "$1")
+    mkdir -p "$d"
+    chmod 700 "$d"
+    cat >"$d/godwit.conf" <<C
 [godwit]
-state_dir = $STATE/godwit
-listen = $LAB_CONTROLLER:8774
-url = https://$LAB_CONTROLLER:8774
+state_dir = $d
+$(controller_state)
+listen = $address:8774
+url = https://$address:8774
 log_level = info
 
 [storage]
@@ -50,37 +142,68 @@ C
 
 controller_pid()
 {
-    pid_of "$STATE/godwit/godwitd.pid" "$GODWIT_CONF"
+    pid_of "$(controller_dir "$1")/godwitd.pid" "$(controller_conf "$1")"
+}
+
+# controller_health N: what it says of itself ("active", "standby", "starting"); nothing if it does not answer.
+controller_health()
+{
+    curl -s -m 2 --cacert "$STATE/godwit/pki/ca.pem" "https://$(controller_address "$1"):8774/healthz" | jq -r .status
 }
 
 controller_answers()
 {
-    controller_pid >/dev/null || return 1
-    [[ $(curl -s -o /dev/null -m 2 -w '%{http_code}' --cacert "$STATE/godwit/pki/ca.pem" \
-        "https://$LAB_CONTROLLER:8774/healthz") == 200 ]]
+    controller_pid "$1" >/dev/null && [[ $(controller_health "$1") == @(active|standby) ]]
+}
+
+controller_is_active()
+{
+    [[ $(controller_health "$1") == active ]]
+}
+
+# controller_active: the number of the active one; 1 if there is none.
+controller_active()
+{
+    local n count
+    count=$(controller_count)
+    for ((n = 1; count > 1 && n <= count; n++)); do
+        if controller_is_active "$n"; then
+            echo "$n"
+            return 0
+        fi
+    done
+    echo 1
 }
 
 controller_started()
 {
     # Between fork and exec the process is there, but not yet known by its arguments.
-    controller_answers || pid_ended "$(<"$STATE/godwit/godwitd.pid")"
+    controller_answers "$1" || pid_ended "$(<"$(controller_dir "$1")/godwitd.pid")"
 }
 
-# controller_start: start godwitd detached and wait until it answers. The caller's environment reaches it.
+# controller_start N: start godwitd detached and wait until it answers. The caller's environment reaches it.
 controller_start()
 {
-    local log=$STATE/godwit/godwitd.log
-    setsid "$GODWITD" --config "$GODWIT_CONF" </dev/null >>"$log" 2>&1 7>&- 8>&- 9>&- &
-    printf '%s\n' $! >"$STATE/godwit/godwitd.pid"
-    wait_until 60 controller_started || die "godwitd does not answer on https://$LAB_CONTROLLER:8774/healthz; see $log"
-    controller_answers || die "godwitd ended by itself; the last lines of $log:"$'\n'"$(tail -n 5 "$log")"
+    local n=$1 d log
+    d=$(controller_dir "$n")
+    log=$d/godwitd.log
+    # A function in the background would be a shell of its own, and its number not godwitd's.
+    if (($(controller_count) == 1)); then
+        setsid "$GODWITD" --config "$d/godwit.conf" </dev/null >>"$log" 2>&1 7>&- 8>&- 9>&- &
+    else
+        setsid ip netns exec "$(controller_netns "$n")" "$GODWITD" --config "$d/godwit.conf" \
+            </dev/null >>"$log" 2>&1 7>&- 8>&- 9>&- &
+    fi
+    printf '%s\n' $! >"$d/godwitd.pid"
+    wait_until 60 controller_started "$n" ||
+        die "godwitd does not answer on https://$(controller_address "$n"):8774/healthz; see $log"
+    controller_answers "$n" || die "godwitd ended by itself; the last lines of $log:"$'\n'"$(tail -n 5 "$log")"
 }
 
 controller_stop()
 {
-    local signal=$1 pid
-    controller_paths
-    pid=$(controller_pid) || return 0
+    local n=$1 signal=$2 pid
+    pid=$(controller_pid "$n") || return 0
     kill "-$signal" "$pid" 2>/dev/null || true
     if ! wait_until 10 pid_ended "$pid"; then
         kill -KILL "$pid" 2>/dev/null || true
@@ -88,11 +211,24 @@ controller_stop()
     fi
 }
 
+# controllers_stop: all of them, one that was stopped with SIGSTOP as well.
+controllers_stop()
+{
+    local n count pid
+    count=$(controller_count)
+    for ((n = count; n >= 1; n--)); do
+        if pid=$(controller_pid "$n"); then
+            kill -CONT "$pid" 2>/dev/null || true
+            controller_stop "$n" TERM
+        fi
+    done
+}
+
 controller_env()
 {
     local d=$STATE/godwit
     [[ -r $d/admin-password ]] || return 0
-    printf 'export OS_AUTH_URL=https://%s:8774/identity\n' "$LAB_CONTROLLER"
+    printf 'export OS_AUTH_URL=https://%s:8774/identity\n' "$(controller_address "$(controller_active)")"
     printf 'export OS_USERNAME=admin\nexport OS_PASSWORD=%q\n' "$(<"$d/admin-password")"
     printf 'export OS_PROJECT_NAME=admin\nexport OS_USER_DOMAIN_NAME=Default\nexport OS_PROJECT_DOMAIN_NAME=Default\n'
     printf 'export OS_CACERT=%q\nexport OS_IDENTITY_API_VERSION=3\nexport OS_REGION_NAME=RegionOne\n' "$d/pki/ca.pem"
@@ -128,34 +264,117 @@ controller_fill()
         --pool "$LAB_NET.100-$LAB_NET.200" >/dev/null
 }
 
+# controller_init N: a further controller gets the authority of the first before anything is made.
+controller_init()
+{
+    local n=$1 d
+    d=$(controller_dir "$n")
+    controller_write_conf "$n"
+    if ((n > 1)); then
+        mkdir -p "$d/pki"
+        chmod 700 "$d/pki"
+        cp -p "$STATE/godwit/pki/ca.pem" "$STATE/godwit/pki/ca-key.pem" "$d/pki/"
+    fi
+    in_controller "$n" "$GODWITD" init --config "$d/godwit.conf" >>"$d/godwitd.log" 2>&1 ||
+        die "godwitd init failed:"$'\n'"$(tail -n 5 "$d/godwitd.log")"
+}
+
 controller_up()
 {
-    controller_write_conf
-    "$GODWITD" init --config "$GODWIT_CONF" >>"$STATE/godwit/godwitd.log" 2>&1 ||
-        die "godwitd init failed:"$'\n'"$(tail -n 5 "$STATE/godwit/godwitd.log")"
-    controller_start
+    local n count
+    count=$(controller_count)
+    for ((n = 1; n <= count; n++)); do
+        ((count == 1)) || controller_net_up "$n"
+        controller_init "$n"
+        controller_start "$n"
+        ((n > 1)) || wait_until 60 controller_is_active 1 || die "godwitd does not become active; see $STATE/godwit/godwitd.log"
+    done
     controller_fill
+}
+
+controller_status_lines()
+{
+    local n count pid
+    count=$(controller_count)
+    for ((n = 1; n <= count; n++)); do
+        if [[ ! -e $(controller_conf "$n") ]]; then
+            printf '%-10s none\n' controller
+        elif pid=$(controller_pid "$n"); then
+            printf '%-10s %-12s on   pid %s, %s; nodes are reached over plaintext tcp\n' controller \
+                "$(controller_address "$n")" "$pid" "$(controller_health "$n")"
+        else
+            printf '%-10s %-12s off\n' controller "$(controller_address "$n")"
+        fi
+    done
 }
 
 cmd_controller()
 {
-    (($# == 1 || $# == 2)) || die "usage: lab controller pid|kill|start [N]"
-    [[ ${2:-1} == 1 ]] || die "this lab has one controller; there is no number $2"
+    local usage="usage: lab controller pid|kill|start|stop|cont [N], or lab controller active" n=${2:-1} pid
+    (($# == 1 || $# == 2)) || die "$usage"
     controller_paths
-    [[ -e $GODWIT_CONF ]] || die "this lab was started with --no-godwit"
+    controller_must_exist "$n"
     case $1 in
-        pid) controller_pid || die "godwitd does not run" ;;
-        kill)
-            controller_pid >/dev/null || die "godwitd does not run"
-            controller_stop KILL
+        active)
+            controller_active
+            return 0
             ;;
         start)
-            if controller_pid >/dev/null; then
-                die "godwitd runs already"
-            fi
+            ! controller_pid "$n" >/dev/null || die "godwitd runs already"
             controller_need_binaries
-            controller_start
+            controller_start "$n"
+            return 0
             ;;
-        *) die "usage: lab controller pid|kill|start [N]" ;;
     esac
+    pid=$(controller_pid "$n") || die "godwitd does not run"
+    case $1 in
+        pid) printf '%s\n' "$pid" ;;
+        kill) controller_stop "$n" KILL ;;
+        stop) kill -STOP "$pid" ;;
+        cont) kill -CONT "$pid" ;;
+        *) die "$usage" ;;
+    esac
+}
+
+# controller_cut N WHAT…: nothing passes between it and ceph, the nodes (hosts), or everybody else (clients).
+controller_cut()
+{
+    local n=$1 what addresses=() a
+    for what in ${2//,/ }; do
+        case $what in
+            ceph) addresses+=("$LAB_CEPH") ;;
+            hosts) mapfile -t -O "${#addresses[@]}" addresses < <(net_peers none) ;;
+            clients) addresses+=("$LAB_CONTROLLER") ;;
+            *) die "cannot cut a controller from '$what': ceph, hosts or clients" ;;
+        esac
+    done
+    {
+        printf 'add table inet godwit_lab\n'
+        printf 'add chain inet godwit_lab in { type filter hook input priority -10; }\n'
+        printf 'add chain inet godwit_lab out { type filter hook output priority -10; }\n'
+        for a in "${addresses[@]}"; do
+            printf 'add rule inet godwit_lab in ip saddr %s drop\nadd rule inet godwit_lab out ip daddr %s drop\n' "$a" "$a"
+        done
+    } | in_controller "$n" nft -f -
+}
+
+# controller_partition controllerN [--from ceph,hosts,clients] | controller_heal controllerN
+controller_partition()
+{
+    local n=${1#controller} what=ceph,hosts,clients
+    (($# == 1 || $# == 3)) || die "usage: lab partition controllerN [--from ceph,hosts,clients]"
+    if (($# == 3)); then
+        [[ $2 == --from ]] || die "usage: lab partition controllerN [--from ceph,hosts,clients]"
+        what=$3
+    fi
+    controller_must_exist "$n"
+    (($(controller_count) > 1)) || die "the only controller has no network of its own; use --controllers 2"
+    controller_cut "$n" "$what"
+}
+
+controller_heal()
+{
+    controller_must_exist "${1#controller}"
+    (($(controller_count) > 1)) || return 0
+    in_controller "${1#controller}" nft delete table inet godwit_lab 2>/dev/null || true
 }

@@ -146,7 +146,7 @@ net_partition_from()
     local host=$1 what
     for what in ${2//,/ }; do
         case $what in
-            controller) printf 'from %s\n' "$LAB_CONTROLLER" ;;
+            controller) controller_addresses | sed 's/^/from /' ;;
             peers) net_peers "$host" | sed 's/^/from /' ;;
             ceph)
                 ceph_is_here || die "this lab has no Ceph cluster to cut $host from"
@@ -164,6 +164,10 @@ net_partition_from()
 
 cmd_partition()
 {
+    if [[ ${1:-} == controller* ]]; then
+        controller_partition "$@"
+        return
+    fi
     local usage="usage: lab partition HOST [--from controller,peers,ceph] [--replies-to PEER]"
     (($# >= 1)) || die "$usage"
     local host=$1 new='' pid more
@@ -199,6 +203,10 @@ cmd_heal()
 {
     (($# == 1)) || die "usage: lab heal HOST"
     local pid
+    if [[ $1 == controller* ]]; then
+        controller_heal "$1"
+        return
+    fi
     node_must_exist "$1"
     node_lock "$1"
     rm -f "$STATE/nodes/$1/cut" "$STATE/nodes/$1/rules"

@@ -53,7 +53,7 @@ auth_unix_rw = "none"
 host_uuid = "$uuid"
 log_level = 3
 log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
-log_filters = "3:qemu.qemu_monitor 3:qemu.qemu_capabilities 2:qemu 2:rpc.netserverclient"
+log_filters = "3:qemu.qemu_monitor 3:qemu.qemu_capabilities 2:qemu 2:rpc.netserverclient 2:rpc.netsocket"
 C
     # The nodes share one kernel and one root: no security driver, no control groups and no chown between them.
     cat >"$d/etc/libvirt/qemu.conf" <<C

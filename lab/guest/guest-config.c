@@ -40,15 +40,20 @@ is_config_drive(const char *dev)
 static bool
 mount_config_drive(void)
 {
-    char dev[] = "/dev/vda";
+    char dev[] = "/dev/sr0";
+    bool found = is_config_drive(dev);
 
-    for (; dev[7] <= 'z'; dev[7]++) {
-        if (!is_config_drive(dev)) {
-            continue;
+    if (!found) {
+        /* As a plain disk, which is how other systems give it. */
+        strcpy(dev, "/dev/vda");
+        while (!(found = is_config_drive(dev)) && dev[7] < 'z') {
+            dev[7]++;
         }
-        if (mount(dev, MOUNT_POINT, "iso9660", MS_RDONLY, NULL) == 0) {
-            return true;
-        }
+    }
+    if (found && mount(dev, MOUNT_POINT, "iso9660", MS_RDONLY, NULL) == 0) {
+        return true;
+    }
+    if (found) {
         guest_error("config drive %s: mount: %s", dev, strerror(errno));
     }
     return false;

@@ -269,6 +269,6 @@ record_start(void)
     guest_counters.boot_seq = guest_counters.seq = find_newest();
     guest_say("%s: %llu slots, newest record %llu", dev, (unsigned long long)ring.slots,
               (unsigned long long)guest_counters.seq);
-    guest_thread(writer_main);
-    guest_thread(verifier_main);
+    guest_thread(writer_main, NULL);
+    guest_thread(verifier_main, NULL);
 }

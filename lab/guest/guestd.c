@@ -3,10 +3,16 @@
  *
  * It is process 1 once init has loaded the modules. It ticks on the console, keeps records on the
  * disk (guest-record.c), dirties memory at a given rate, and answers one-line commands on UDP port
- * 7777, each with one line: status                  the counters as JSON dirty MIB_S [SIZE_MIB]
- * dirty that much memory a second within a working set of that size; then as status write-burst 256
- * records at once; then as status poweroff, reboot        "ok", and then it does so The power
- * button powers it off. */
+ * 7777, each with one line:
+ * - status: the counters as JSON
+ * - dirty MIB_S [SIZE_MIB]: dirty that much memory a second within a working set of that size; then
+ *   as status
+ * - write-burst: 256 records at once; then as status
+ * - disks: name, serial and size of every disk, as JSON
+ * - disk-write SERIAL SEED MIB, disk-check SERIAL: checksummed data on a disk (guest-disk.c)
+ * - poweroff, reboot: "ok", and then it does so
+ *
+ * The power button powers it off. */
 
 #include "guestd.h"
 
@@ -101,11 +107,11 @@ guest_error(const char *format, ...)
 }
 
 void
-guest_thread(void *(*body)(void *))
+guest_thread(void *(*body)(void *), void *opaque)
 {
     pthread_t t;
 
-    if (pthread_create(&t, NULL, body, NULL) != 0) {
+    if (pthread_create(&t, NULL, body, opaque) != 0) {
         guest_error("cannot start a thread");
         return;
     }
@@ -230,7 +236,8 @@ status_text(char *buf, size_t size)
 static void
 answer(int fd)
 {
-    char line[128], reply[512];
+    static char reply[8192]; /* one answer at a time */
+    char line[GUEST_LINE];
     struct sockaddr_in peer;
     socklen_t length = sizeof(peer);
     unsigned long long rate, size;
@@ -250,6 +257,11 @@ answer(int fd)
         how = RB_AUTOBOOT;
     } else if (strcmp(line, "status") == 0) {
         n = status_text(reply, sizeof(reply));
+    } else if (strcmp(line, "disks") == 0) {
+        n = disks_text(reply, sizeof(reply));
+    } else if (strncmp(line, "disk-", 5) == 0) {
+        disk_command(fd, &peer, line);
+        return;
     } else if (strcmp(line, "write-burst") == 0) {
         n = record_burst(256) ? status_text(reply, sizeof(reply))
                               : snprintf(reply, sizeof(reply), "error: not written\n");
@@ -311,9 +323,9 @@ main(void)
     struct pollfd fds[1 + BUTTONS];
     nfds_t n;
 
-    guest_thread(tick_main);
+    guest_thread(tick_main, NULL);
     config_apply();
-    guest_thread(dirty_main);
+    guest_thread(dirty_main, NULL);
     record_start();
     n = open_inputs(fds);
     guest_say("ready");

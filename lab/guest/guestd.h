@@ -4,12 +4,14 @@
 #ifndef GUESTD_H
 #define GUESTD_H
 
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define GUEST_BLOCK 4096
+#define GUEST_LINE  128 /* of a command */
 /* The first block of the data partition; the records follow it. Written when the image is built. */
 #define GUEST_DATA_MAGIC "GODWIT-LAB-DATA\n"
 
@@ -35,7 +37,7 @@ void guest_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void guest_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* guest_thread: a detached thread, or the end of the program. */
-void guest_thread(void *(*body)(void *));
+void guest_thread(void *(*body)(void *), void *opaque);
 
 /* Finds the config drive, sets addresses and routes from it, and the dirty rate from its "meta". */
 void config_apply(void);
@@ -45,6 +47,12 @@ void config_apply(void);
 void record_start(void);
 /* Writes count records at once. False without a data partition or if a write failed. */
 bool record_burst(unsigned count);
+
+/* The disks as a JSON array and a newline; returns its length. */
+int disks_text(char *buf, size_t size);
+/* Runs a command that begins with "disk-" and answers peer through fd; when it comes again from the
+ * same port while it runs, or later, it is not run again. */
+void disk_command(int fd, const struct sockaddr_in *peer, const char *line);
 
 /* JSON text, read by position: every function takes and returns a pointer to the start of a value,
  * or NULL. */
