@@ -75,8 +75,8 @@ def lab(*argv, timeout=120, check=True):
     return run(LAB, *argv, timeout=timeout, check=check).stdout.strip()
 
 
-def lab_up():
-    lab("up", "--hosts", "3", timeout=300)
+def lab_up(*more):
+    lab("up", "--hosts", "3", *more, timeout=300)
 
 
 def lab_down():
@@ -146,6 +146,7 @@ class Cloud:
         if code != 201:
             raise Broken(f"no token: {code} {body}")
         self.token = headers["X-Subject-Token"]
+        self.project = body["token"]["project"]["id"]
 
     def ask(self, method, path, body=None):
         """Status, headers, decoded body."""
@@ -213,18 +214,29 @@ def cli(*argv, check=True, timeout=90):
 # ---- guests -------------------------------------------------------------------------------------------------------
 
 class Guest:
-    def __init__(self, cloud, name, host, network="lab", flavor="tiny", wait_boot=True):
-        cli("server", "create", name, "--image", "guest", "--flavor", flavor, "--network", network, "--host", host,
-            "--wait")
-        self.cloud, self.name = cloud, name
-        rows = cloud.get(f"/compute/v2.1/servers/detail?name={name}")["servers"]
-        self.id = rows[0]["id"]
-        self.domain = rows[0]["OS-EXT-SRV-ATTR:instance_name"]
-        self.address = next(a["addr"] for net in rows[0]["addresses"].values() for a in net)
+    """A server that is there; made() makes one."""
+
+    def __init__(self, cloud, number):
+        self.cloud, self.id = cloud, number
+        view = self.view()
+        self.name = view["name"]
+        self.domain = view["OS-EXT-SRV-ATTR:instance_name"]
+        self.address = next(a["addr"] for net in view["addresses"].values() for a in net)
         self.boot = None
         self.dirtying = False
+
+    @classmethod
+    def made(cls, cloud, name, host, network="lab", flavor="tiny", wait_boot=True):
+        cli("server", "create", name, "--image", "guest", "--flavor", flavor, "--network", network, "--host", host,
+            "--wait")
+        guest = cls(cloud, cloud.get(f"/compute/v2.1/servers?name={name}")["servers"][0]["id"])
         if wait_boot:
-            self.booted()
+            guest.booted()
+        return guest
+
+    def disks(self):
+        """Serial → what the guest says of each of its disks."""
+        return {disk["serial"]: disk for disk in json.loads(self.ask("disks"))}
 
     def ask(self, *command, seconds=10, check=True):
         done = run(ASK, self.address, *command, timeout=seconds + 10, check=check,
@@ -321,7 +333,8 @@ def runs_once(guest, hosts=None):
 # ---- the world of a run ---------------------------------------------------------------------------------------------
 
 class World:
-    def __init__(self):
+    def __init__(self, *lab_options):
+        self.lab_options = lab_options
         self.cloud = None
         self.guests = []
         self.made = 0
@@ -330,7 +343,7 @@ class World:
     def up(self):
         self.own_lab = not os.path.islink("/run/godwit-lab")
         if self.own_lab:
-            lab_up()
+            lab_up(*self.lab_options)
         self.fresh()
 
     def fresh(self):
@@ -342,7 +355,7 @@ class World:
         """A new lab: what a failed test left must not fail the next ones."""
         say("a new lab, because of the failure")
         lab_down()
-        lab_up()
+        lab_up(*self.lab_options)
         self.fresh()
 
     def guest(self, host):
@@ -354,7 +367,13 @@ class World:
 
     def new_guest(self, host, **more):
         self.made += 1
-        guest = Guest(self.cloud, f"live-{os.getpid()}-{self.made}", host, **more)
+        guest = Guest.made(self.cloud, f"live-{os.getpid()}-{self.made}", host, **more)
+        self.guests.append(guest)
+        return guest
+
+    def adopt(self, number):
+        """A server that a test made in its own way."""
+        guest = Guest(self.cloud, number)
         self.guests.append(guest)
         return guest
 
@@ -409,6 +428,8 @@ class World:
                 lab("boot", host)
             elif "libvirtd not running" in line:
                 lab("libvirtd", host, "start")
+        for daemon in re.findall(r"^(mon|osd)\.(\w+)\s+\S+\s+off", faults, re.M):
+            lab("ceph", *(("start-mon",) if daemon[0] == "mon" else ("start-osd", daemon[1])))
         for guest in self.guests:
             if guest.dirtying:
                 guest.dirty(0)
