@@ -219,28 +219,38 @@ attach_run(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
                               &attach->attachment, err);
 }
 
+/* sdb, xvdb, hdb: names on other buses than ours are a wish that is not granted, as in Nova with
+ * its libvirt driver, and no mistake. */
+static bool
+is_name_elsewhere(const char *text)
+{
+    static const char *const prefixes[] = {"sd", "xvd", "hd"};
+
+    if (g_str_has_prefix(text, "/dev/"))
+        text += strlen("/dev/");
+    for (size_t i = 0; i < G_N_ELEMENTS(prefixes); i++) {
+        const char *rest = text + strlen(prefixes[i]);
+
+        if (g_str_has_prefix(text, prefixes[i]) && g_ascii_islower(rest[0]) &&
+            (rest[1] == '\0' || (g_ascii_islower(rest[1]) && rest[2] == '\0')))
+            return true;
+    }
+    return false;
+}
+
 bool
 compute_device_read(const char *text, const char **device, GError **err)
 {
     g_autofree char *parsed = device_name_parse(text);
-    const char *name = text;
 
     *device = NULL;
     if (!text)
         return true;
-    if (g_str_has_prefix(name, "/dev/"))
-        name += strlen("/dev/");
-    for (const char *c = name; *c; c++) {
-        if (!g_ascii_isalnum(*c))
-            name = "";
-    }
-    if (!*name)
+    if (!parsed && !is_name_elsewhere(text))
         return err_set(err, ERR_INVALID,
                        "The supplied device path (%s) is invalid: leave it out, or give one as "
                        "/dev/vdb.",
                        text);
-    /* sdb, xvdb, …: names of other buses than ours are a wish that is not granted, as in Nova with
-     * its libvirt driver, and no mistake. */
     if (parsed)
         *device = text;
     return true;

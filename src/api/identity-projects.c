@@ -134,27 +134,39 @@ identity_project_update(ApiCall *call)
     identity_answer_write(call, project_update, 200);
 }
 
+/* What is left would belong to nobody, and go on holding its room. */
+static bool
+has_none_left(StoreTx *tx, const RecordType *type, const StoreCond *where, const char *what,
+              const Project *project, GError **err)
+{
+    int64_t left = store_count(tx, type, where, err);
+
+    if (left > 0)
+        return err_set(err, ERR_CONFLICT,
+                       "Project %s still has %" G_GINT64_FORMAT " %s: delete them first.",
+                       project->name, left, what);
+    return left == 0;
+}
+
 static bool
 project_delete(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 {
     const char *id = api_param(call, "id");
     g_autoptr(Project) project = identity_get(tx, &PROJECT, id, err);
-    const StoreCond owned[] = {
+    const StoreCond live[] = {
         {.column = "project_id", .op = STORE_EQ, .text = id},
         {.column = "vm_state", .op = STORE_NE, .num = VM_DELETED},
         {.column = NULL},
     };
-    int64_t servers;
+    const StoreCond owned[] = {
+        {.column = "project_id", .op = STORE_EQ, .text = id},
+        {.column = NULL},
+    };
 
-    if (!project)
+    /* Snapshots need not be asked about: each has its volume, of the same project. */
+    if (!project || !has_none_left(tx, &SERVER, live, "servers", project, err) ||
+        !has_none_left(tx, &VOLUME, owned, "volumes", project, err))
         return false;
-    servers = store_count(tx, &SERVER, owned, err);
-    if (servers < 0)
-        return false;
-    if (servers > 0)
-        return err_set(err, ERR_CONFLICT,
-                       "Project %s still has %" G_GINT64_FORMAT " servers: delete them first.",
-                       project->name, servers);
     return identity_delete_where(tx, &ASSIGNMENT, "project_id", id, err) &&
            identity_delete_where(tx, &TOKEN, "project_id", id, err) &&
            store_delete(tx, &PROJECT, id, err);

@@ -134,6 +134,8 @@ RbdParent rbd_parent_of(RbdLink *link, rbd_image_t image);
  * with its own parent. What cannot be removed now is left for the sweep. */
 void rbd_trash_purge_from(RbdLink *link, const RbdParent *parent);
 void rbd_trash_sweep(RbdLink *link);
+/* Put a volume there. id: of its image. Absent: ok. */
+bool rbd_trash_put(RbdLink *link, const char *name, const char *id, GError **err);
 /* Remove the snapshots that nobody can see and nobody needs. *left: how many remain, *visible: the
  * name of one that people can see, or NULL. */
 bool rbd_snapshots_tidy(RbdLink *link, const char *volume, rbd_image_t image, unsigned *left,

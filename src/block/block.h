@@ -228,6 +228,11 @@ typedef bool (*StorageInsideFn)(void);
 void storage_set_transaction_check(StorageInsideFn inside);
 /* May this process still touch the storage? Set once at start (NULL: always). */
 void storage_set_may_act(bool (*may_act)(void *opaque), void *opaque);
+/* The driver has connected anew, so storage_own_clients has changed. Called by
+ * storage_reload_secret before it returns, on its thread; false makes it fail with *err, and it may
+ * be called again. Set once at start (NULL: nobody cares). */
+typedef bool (*StorageReconnectFn)(void *opaque, GError **err);
+void storage_set_on_reconnect(StorageReconnectFn tell, void *opaque);
 
 /* ---- the fake's clients -----------------------------------------------------------------------
  * For tests: block is the fake's. A source is what disk_source or volume_source gives. What is set

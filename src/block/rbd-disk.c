@@ -179,7 +179,10 @@ rbd_sweep_nonces(RbdLink *link)
 {
     g_autoptr(GPtrArray) names = rbd_image_names(link, BLOCK_FOR_SERVERS, NULL);
 
-    for (guint i = 0; names && i < names->len; i++)
-        if (g_str_has_prefix(g_ptr_array_index(names, i), NONCE_PREFIX))
-            rbd_image_remove(link, BLOCK_FOR_SERVERS, g_ptr_array_index(names, i), NULL);
+    for (guint i = 0; names && i < names->len; i++) {
+        const char *name = g_ptr_array_index(names, i);
+
+        if (g_str_has_prefix(name, NONCE_PREFIX) && uuid_is_valid(name + strlen(NONCE_PREFIX)))
+            rbd_image_remove(link, BLOCK_FOR_SERVERS, name, NULL);
+    }
 }

@@ -417,13 +417,16 @@ has_no_children(RbdLink *link, const char *image_id, GError **err)
         return rbd_failed(link, BLOCK_FOR_IMAGES, image_id, "open", code, err);
     code = rbd_list_children3(image, children, &n);
     if (code == -ERANGE)
-        ok = err_set(err, ERR_CONFLICT, "image %s is in use: %zu disks or volumes stem from it",
+        ok = err_set(err, ERR_CONFLICT,
+                     "image %s is in use: %zu disks or volumes stem from it; delete or flatten "
+                     "them first",
                      image_id, n);
     else if (code < 0)
         ok = rbd_failed(link, BLOCK_FOR_IMAGES, image_id, "list the children of", code, err);
     else if (n > 0)
-        ok = err_set(err, ERR_CONFLICT, "image %s is in use: %s/%s stems from it", image_id,
-                     children[0].pool_name, children[0].image_name);
+        ok = err_set(err, ERR_CONFLICT,
+                     "image %s is in use: %s/%s stems from it; delete or flatten that first",
+                     image_id, children[0].pool_name, children[0].image_name);
     if (code >= 0)
         rbd_linked_image_spec_list_cleanup(children, n);
     rbd_close(image);

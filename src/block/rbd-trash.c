@@ -4,7 +4,11 @@
  * A snapshot that clones stem from can be removed: librbd keeps it, invisible, until the last clone
  * has gone or holds all its data itself. An image with such a snapshot cannot be removed, but be
  * moved to the pool's trash. Whenever a clone goes, its parent is looked at; what a crash left is
- * found when the cluster is connected. */
+ * found when the cluster is connected.
+ *
+ * Cinder calls its volumes the same, and a person may keep one in the trash to have it back. So the
+ * pool's metadata godwit.trash.IMAGE-ID = volume-ID says which ones are there because Godwit put
+ * them there; only those are ever purged. */
 
 #include "block-rbd-priv.h"
 
@@ -13,6 +17,7 @@
 
 #define SNAPSHOTS_MOST 65536
 #define TRASH_MOST     1000000
+#define TRASH_KEY      "godwit.trash."
 
 void
 rbd_parent_clear(RbdParent *parent)
@@ -104,30 +109,55 @@ rbd_snapshots_tidy(RbdLink *link, const char *volume, rbd_image_t image, unsigne
            rbd_failed(link, BLOCK_FOR_VOLUMES, volume, "tidy the snapshots of", code, err);
 }
 
+/* Written before the image is moved: one that a crash left where it was is deleted again. */
+bool
+rbd_trash_put(RbdLink *link, const char *name, const char *id, GError **err)
+{
+    rados_ioctx_t io = link->io[BLOCK_FOR_VOLUMES];
+    g_autofree char *key = g_strconcat(TRASH_KEY, id, NULL);
+    int code = rbd_pool_metadata_set(io, key, name);
+
+    if (code >= 0)
+        code = rbd_trash_move(io, name, 0);
+    return code >= 0 || code == -ENOENT ||
+           rbd_failed(link, BLOCK_FOR_VOLUMES, name, "delete", code, err);
+}
+
+static bool
+was_put_by_us(rados_ioctx_t io, const char *key)
+{
+    char name[256];
+    size_t size = sizeof name;
+
+    return rbd_pool_metadata_get(io, key, name, &size) >= 0;
+}
+
 /* Remove an image in the trash if nothing stems from it any more. *parent: its own. */
 static bool
 purge(RbdLink *link, const char *id, RbdParent *parent)
 {
     rados_ioctx_t io = link->io[BLOCK_FOR_VOLUMES];
+    g_autofree char *key = g_strconcat(TRASH_KEY, id, NULL), *visible = NULL;
     rbd_trash_image_info_t info;
     rbd_image_t image;
-    g_autofree char *visible = NULL;
     unsigned left = 0;
-    bool ok;
+    bool ok = true;
 
     *parent = (RbdParent){0};
     if (rbd_trash_get(io, id, &info) < 0)
         return false;
-    ok = g_str_has_prefix(info.name, RBD_VOLUME_PREFIX); /* else somebody else put it there */
     rbd_trash_get_cleanup(&info);
-    if (!ok)
+    if (!was_put_by_us(io, key))
         return false;
     if (rbd_open_by_id(io, id, &image, NULL) >= 0) {
         *parent = rbd_parent_of(link, image);
         ok = rbd_snapshots_tidy(link, id, image, &left, &visible, NULL);
         rbd_close(image);
     }
-    return ok && left == 0 && rbd_trash_remove(io, id, true) >= 0;
+    if (!ok || left > 0 || rbd_trash_remove(io, id, true) < 0)
+        return false;
+    rbd_pool_metadata_remove(io, key);
+    return true;
 }
 
 void

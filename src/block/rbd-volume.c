@@ -170,16 +170,19 @@ rbd_volume_create(Block *block, const char *volume_id, const BlockVolumeSource *
 /* ---- the other calls ---------------------------------------------------------------------------
  */
 
+#define IMAGE_ID_MOST 128 /* librbd's own are some 16 characters */
+
 /* Snapshots that keep a volume are found before anything is touched. *parked: there are some that
- * only clones see. */
+ * only clones see. id: room for that of its image. */
 static bool
-may_go(RbdLink *link, const char *name, RbdParent *parent, bool *parked, GError **err)
+may_go(RbdLink *link, const char *name, RbdParent *parent, bool *parked, char *id, GError **err)
 {
     g_autofree char *visible = NULL;
     g_autoptr(GError) error = NULL;
     rbd_image_t image;
     unsigned left = 0;
     bool ok;
+    int code;
 
     *parked = false;
     image = rbd_image_open(link, BLOCK_FOR_VOLUMES, name, NULL, false, &error);
@@ -190,7 +193,9 @@ may_go(RbdLink *link, const char *name, RbdParent *parent, bool *parked, GError 
         return false;
     }
     *parent = rbd_parent_of(link, image);
-    ok = rbd_snapshots_tidy(link, name, image, &left, &visible, err);
+    code = rbd_get_id(image, id, IMAGE_ID_MOST);
+    ok = code >= 0 ? rbd_snapshots_tidy(link, name, image, &left, &visible, err)
+                   : volume_failed(link, name, "read the id of", code, err);
     rbd_close(image);
     *parked = left > 0;
     if (ok && visible)
@@ -205,22 +210,17 @@ rbd_volume_delete(Block *block, const char *volume_id, GError **err)
     g_autoptr(RbdLink) link = volume_link(block, volume_id, err);
     g_auto(RbdParent) parent = {0};
     g_autofree char *name = NULL;
+    char id[IMAGE_ID_MOST] = "";
     bool parked;
-    int code;
 
     if (!link)
         return false;
     name = volume_name(volume_id);
     if (!rbd_refuse_open(link, BLOCK_FOR_VOLUMES, name, err) ||
-        !may_go(link, name, &parent, &parked, err))
+        !may_go(link, name, &parent, &parked, id, err) ||
+        !(parked ? rbd_trash_put(link, name, id, err)
+                 : rbd_image_remove(link, BLOCK_FOR_VOLUMES, name, err)))
         return false;
-    if (parked) {
-        code = rbd_trash_move(link->io[BLOCK_FOR_VOLUMES], name, 0);
-        if (code < 0 && code != -ENOENT)
-            return volume_failed(link, name, "delete", code, err);
-    } else if (!rbd_image_remove(link, BLOCK_FOR_VOLUMES, name, err)) {
-        return false;
-    }
     rbd_trash_purge_from(link, &parent);
     return helper_remove(link, volume_id, err);
 }

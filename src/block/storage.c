@@ -14,6 +14,8 @@
 static _Atomic(StorageInsideFn) inside_transaction;
 static bool (*_Atomic may_act)(void *opaque);
 static void *_Atomic may_act_opaque;
+static _Atomic(StorageReconnectFn) on_reconnect;
+static void *_Atomic on_reconnect_opaque;
 
 void
 storage_set_transaction_check(StorageInsideFn inside)
@@ -26,6 +28,13 @@ storage_set_may_act(bool (*ask)(void *opaque), void *opaque)
 {
     atomic_store(&may_act_opaque, opaque);
     atomic_store(&may_act, ask);
+}
+
+void
+storage_set_on_reconnect(StorageReconnectFn tell, void *opaque)
+{
+    atomic_store(&on_reconnect_opaque, opaque);
+    atomic_store(&on_reconnect, tell);
 }
 
 static bool
@@ -159,7 +168,10 @@ storage_unfence(const Storage *storage, const char *const *addresses, GError **e
 bool
 storage_reload_secret(const Storage *storage, GError **err)
 {
-    return call_permitted("reload-secret", err) && storage->ops->reload_secret(storage->block, err);
+    if (!call_permitted("reload-secret", err) || !storage->ops->reload_secret(storage->block, err))
+        return false;
+    StorageReconnectFn tell = atomic_load(&on_reconnect);
+    return !tell || tell(atomic_load(&on_reconnect_opaque), err);
 }
 
 /* Reads only from here on, so no fault points: a crash before or after is the same. */

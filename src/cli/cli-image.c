@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 static const Column columns[] = {
     {"id", "id"},
@@ -27,6 +28,15 @@ file_format(const char *file)
     return n == 4 && memcmp(magic, "QFI\xfb", 4) == 0 ? "qcow2" : "raw";
 }
 
+/* The image service takes no bytes for no upload, and would leave an image without data. */
+static bool
+file_is_empty(const char *file)
+{
+    struct stat found;
+
+    return stat(file, &found) == 0 && found.st_size == 0;
+}
+
 static bool
 image_create(Cli *cli, GError **err)
 {
@@ -39,6 +49,8 @@ image_create(Cli *cli, GError **err)
         return usage_error(err, "--disk-format is raw or qcow2, not \"%s\"", format);
     if (!g_file_test(file, G_FILE_TEST_IS_REGULAR))
         return err_set(err, ERR_NOT_FOUND, "%s is not a file", file);
+    if (file_is_empty(file))
+        return err_set(err, ERR_INVALID, "%s is empty: there is nothing to make an image of", file);
 
     g_autoptr(json_t) body = json_pack(
         "{s:s,s:s,s:s,s:s*}", "name", name, "disk_format", format ? format : file_format(file),

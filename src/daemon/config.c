@@ -5,9 +5,13 @@
 #include "daemon/config.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CONFIG_MAX (1 << 20)
+/* of pools, as the driver takes them */
+#define NAME_CHARS G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "_.-"
 
 typedef enum KeyType {
     KEY_TEXT,
@@ -231,6 +235,42 @@ read_line(void *opaque, const char *group, const char *name, const char *value, 
     return true;
 }
 
+/* What can be known of [storage] without touching it. A file that is not there yet is no error: it
+ * may come with a mount, or after the first start. */
+static bool
+check_storage(Config *config, const char *path, GError **err)
+{
+    const char *const pools[][2] = {{"images_pool", config->images_pool},
+                                    {"instances_pool", config->instances_pool},
+                                    {"volumes_pool", config->volumes_pool}};
+
+    if (strcmp(config->storage_driver, "dir") == 0)
+        return *config->storage_path == '/' ||
+               err_set(err, ERR_INVALID, "%s: [storage] path = %s is not an absolute path", path,
+                       config->storage_path);
+    if (strcmp(config->storage_driver, "rbd") != 0)
+        return err_set(err, ERR_INVALID,
+                       "%s: [storage] driver = %s is not known; known are dir and rbd", path,
+                       config->storage_driver);
+    for (size_t i = 0; i < G_N_ELEMENTS(pools); i++) {
+        if (pools[i][1][strspn(pools[i][1], NAME_CHARS)] != '\0')
+            return err_set(err, ERR_INVALID,
+                           "%s: [storage] %s = %s: a pool's name may have letters, digits, and "
+                           "_ . - here",
+                           path, pools[i][0], pools[i][1]);
+    }
+    if (g_str_has_prefix(config->ceph_user, "client."))
+        return err_set(err, ERR_INVALID,
+                       "%s: [storage] user = %s: give the name without \"client.\"", path,
+                       config->ceph_user);
+    if (access(config->ceph_conf, R_OK) != 0)
+        g_ptr_array_add(config->notices,
+                        g_strdup_printf("[storage] conf = %s cannot be read (%s): there is no "
+                                        "storage until it can",
+                                        config->ceph_conf, errno_text(errno)));
+    return true;
+}
+
 Config *
 config_load(const char *path, GError **err)
 {
@@ -271,6 +311,8 @@ config_load(const char *path, GError **err)
             path, config->url, config->plain_http ? "http://" : "https://");
         return NULL;
     }
+    if (!check_storage(config, path, err))
+        return NULL;
     return g_steal_pointer(&config);
 }
 

@@ -42,9 +42,6 @@
 
 /* What cannot be reached yet is tried again after this. */
 #define RETRY_US (2 * USEC_PER_SEC)
-/* For so long open tasks wait for nodes that have not shown yet whether they are up. */
-#define NODES_US      (8 * USEC_PER_SEC)
-#define NODES_LOOK_US USEC_PER_SEC /* how late an end may be noticed */
 
 typedef struct Daemon {
     Config *config;
@@ -134,10 +131,11 @@ on_stop_signal(gpointer opaque)
 }
 
 /* Whoever takes the lease over shuts out what the storage driver of ours may still have on its way.
- * It connects again after a change of its key, hence again and again. */
+ * It connects anew after a change of its key, hence once more each time. */
 static bool
-record_storage_clients(Daemon *daemon, GError **err)
+record_storage_clients(void *opaque, GError **err)
 {
+    Daemon *daemon = opaque;
     g_autoptr(GPtrArray) clients = NULL;
 
     if (!store_has_lease(daemon->store))
@@ -208,6 +206,7 @@ open_storage(Daemon *daemon, GError **err)
 
     storage_set_transaction_check(store_inside_transaction);
     storage_set_may_act(may_act, daemon);
+    storage_set_on_reconnect(record_storage_clients, daemon);
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++)
         if (strcmp(config->storage_driver, drivers[i]->name) == 0) {
             daemon->storage.ops = drivers[i];
@@ -248,29 +247,6 @@ start_core(Daemon *daemon, GError **err)
                                 config->libvirt->virt_type};
     daemon->watch = watch_new(&watch_config);
     return image_sweep(daemon->tasks, err) && watch_start(daemon->watch, err);
-}
-
-static bool
-unknown_nodes(StoreTx *tx, void *opaque, GError **err)
-{
-    const StoreCond where[] = {
-        {"state", STORE_EQ, NULL, HOST_UNKNOWN}, {"enabled", STORE_EQ, NULL, 1}, {NULL}};
-
-    return (*(int64_t *)opaque = store_count(tx, &HOST, where, err)) >= 0;
-}
-
-/* A create that is taken up before any node is connected would find no place and end in an error.
- */
-static void
-await_nodes(Daemon *daemon)
-{
-    int64_t deadline = clock_monotonic() + NODES_US, n = 1;
-    uint64_t seen = store_change_count(daemon->store);
-
-    while (store_read(daemon->store, unknown_nodes, &n, NULL) && n > 0 &&
-           clock_monotonic() < deadline && !atomic_load(&daemon->stopping))
-        seen = store_wait_change(daemon->store, seen,
-                                 MIN(deadline, clock_monotonic() + NODES_LOOK_US));
 }
 
 /* Once per change: what is waited for, in the log, for systemd, and for who asks /healthz. */
@@ -350,7 +326,6 @@ opener_main(void *opaque)
     g_idle_add(on_opened, daemon);
     if (!ok)
         return;
-    await_nodes(daemon);
     task_engine_start(daemon->tasks, NULL);
 }
 

@@ -34,9 +34,7 @@ struct HostConn {
         lock;    /* held while on_event and on_closed run, so that close() waits for them */
     bool closed; /* guarded by lock: no more calls upwards */
     bool lost;   /* guarded by lock: on_closed was called */
-    pthread_cond_t changed; /* with lock: lost or removal changed */
-    char *leaving;          /* guarded by lock: alias of the device that a call waits for to go */
-    LibvirtRemoval removal; /* guarded by lock: of leaving */
+    pthread_cond_t changed;     /* with lock: lost or a removal's outcome changed */
     int events[LIBVIRT_EVENTS]; /* callback ids, -1: none */
     bool close_registered;
 };

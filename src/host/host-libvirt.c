@@ -114,7 +114,6 @@ libvirt_conn_unref(void *opaque)
         return;
     pthread_mutex_destroy(&conn->lock);
     pthread_cond_destroy(&conn->changed);
-    g_free(conn->leaving);
     g_free(conn->host);
     g_free(conn->uri);
     g_free(conn);

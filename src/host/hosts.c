@@ -402,6 +402,17 @@ lane_wait(Lane *lane)
     return !session->lost && lane->queued.length > 0;
 }
 
+static HostConn *
+conn_open(const Node *node, HostEventFn on_event, Session *session, GError **err)
+{
+    const HostsConfig *config = &node->hosts->config;
+
+    if (!may_act(node->hosts, node->name, "connect", err))
+        return NULL;
+    return config->ops->open(config->driver, node->name, node->uri, on_event, session_closed,
+                             session, err);
+}
+
 /* A work thread's own connection. Gives the lock away meanwhile. */
 static HostConn *
 work_conn_open(Session *session, GError **err)
@@ -410,8 +421,7 @@ work_conn_open(Session *session, GError **err)
     Hosts *hosts = node->hosts;
 
     pthread_mutex_unlock(&hosts->mutex);
-    HostConn *conn = hosts->config.ops->open(hosts->config.driver, node->name, node->uri, NULL,
-                                             session_closed, session, err);
+    HostConn *conn = conn_open(node, NULL, session, err);
     pthread_mutex_lock(&hosts->mutex);
     return conn;
 }
@@ -613,14 +623,12 @@ node_connect(Node *node)
 {
     Hosts *hosts = node->hosts;
     const HostOps *ops = hosts->config.ops;
-    HostDriver *driver = hosts->config.driver;
     Session *session = session_new(node);
     HostConn *control;
     g_autoptr(GError) error = NULL;
 
     pthread_mutex_unlock(&hosts->mutex);
-    control =
-        ops->open(driver, node->name, node->uri, session_event, session_closed, session, &error);
+    control = conn_open(node, session_event, session, &error);
 
     pthread_mutex_lock(&node->delivery);
     pthread_mutex_lock(&hosts->mutex);

@@ -130,14 +130,43 @@ libvirt_disk_attach(HostConn *conn, const char *uuid, const DiskSpec *disk, GErr
 }
 
 /* ---- detach ----------------------------------------------------------------------------- */
-static void
-on_removal(HostConn *conn, const char *alias, LibvirtRemoval outcome)
+/* What a call waits for, shared with its callbacks: one of them may be at work until libvirt has
+ * let go of it, which may be after the call. */
+typedef struct Removal {
+    int refs; /* atomic */
+    HostConn *conn;
+    char *alias;            /* guarded by conn->lock; of the device that is to go */
+    LibvirtRemoval outcome; /* guarded by conn->lock */
+} Removal;
+
+static Removal *
+removal_new(HostConn *conn)
 {
-    WITH_MUTEX(&conn->lock);
-    if (g_strcmp0(conn->leaving, alias) != 0)
+    Removal *removal = g_new0(Removal, 1);
+    *removal = (Removal){.refs = 1, .conn = libvirt_conn_ref(conn)};
+    return removal;
+}
+
+static void
+removal_unref(void *opaque)
+{
+    Removal *removal = opaque;
+    if (__atomic_sub_fetch(&removal->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    conn->removal = outcome;
-    pthread_cond_broadcast(&conn->changed);
+    libvirt_conn_unref(removal->conn);
+    g_free(removal->alias);
+    g_free(removal);
+}
+
+/* alias NULL: of whatever device */
+static void
+on_removal(Removal *removal, const char *alias, LibvirtRemoval outcome)
+{
+    WITH_MUTEX(&removal->conn->lock);
+    if (alias && g_strcmp0(removal->alias, alias) != 0)
+        return;
+    removal->outcome = outcome;
+    pthread_cond_broadcast(&removal->conn->changed);
 }
 
 static void
@@ -156,12 +185,8 @@ on_removal_failed(virConnectPtr vir, virDomainPtr domain, const char *alias, voi
 static int
 on_life(virConnectPtr vir, virDomainPtr domain, int event, int detail, void *opaque)
 {
-    HostConn *conn = opaque;
-    if (event != VIR_DOMAIN_EVENT_STOPPED && event != VIR_DOMAIN_EVENT_CRASHED)
-        return 0;
-    WITH_MUTEX(&conn->lock);
-    conn->removal = LIBVIRT_REMOVED;
-    pthread_cond_broadcast(&conn->changed);
+    if (event == VIR_DOMAIN_EVENT_STOPPED || event == VIR_DOMAIN_EVENT_CRASHED)
+        on_removal(opaque, NULL, LIBVIRT_REMOVED);
     return 0;
 }
 
@@ -175,45 +200,48 @@ static const struct {
 };
 
 static int
-listen_to(HostConn *conn, virDomainPtr domain, int event, virConnectDomainEventGenericCallback fn)
+listen_to(Removal *removal, virDomainPtr domain, int event, virConnectDomainEventGenericCallback fn)
 {
-    int id = virConnectDomainEventRegisterAny(conn->vir, domain, event, fn, libvirt_conn_ref(conn),
-                                              libvirt_conn_unref);
+    __atomic_add_fetch(&removal->refs, 1, __ATOMIC_RELAXED);
+    int id = virConnectDomainEventRegisterAny(removal->conn->vir, domain, event, fn, removal,
+                                              removal_unref);
     if (id < 0)
-        libvirt_conn_unref(conn); /* libvirt does not call the free function of what it refused */
+        removal_unref(removal); /* libvirt does not call the free function of what it refused */
     return id;
 }
 
 static void
-removal_set(HostConn *conn, const char *alias, LibvirtRemoval removal)
+removal_expect(Removal *removal, const char *alias)
 {
-    WITH_MUTEX(&conn->lock);
-    text_set(&conn->leaving, alias);
-    conn->removal = removal;
+    WITH_MUTEX(&removal->conn->lock);
+    text_set(&removal->alias, alias);
+    removal->outcome = LIBVIRT_REMOVAL_AWAITED;
 }
 
 /* Until the event came, the connection was lost or the time is over. */
 static LibvirtRemoval
-removal_wait(HostConn *conn)
+removal_wait(Removal *removal)
 {
+    HostConn *conn = removal->conn;
     int64_t deadline = clock_monotonic() + REMOVAL_US;
     WITH_MUTEX(&conn->lock);
-    while (conn->removal == LIBVIRT_REMOVAL_AWAITED && !conn->lost &&
+    while (removal->outcome == LIBVIRT_REMOVAL_AWAITED && !conn->lost &&
            cond_wait_until(&conn->changed, &conn->lock, deadline))
         ;
-    return conn->removal == LIBVIRT_REMOVAL_AWAITED && conn->lost ? LIBVIRT_REMOVAL_UNKNOWN
-                                                                  : conn->removal;
+    return removal->outcome == LIBVIRT_REMOVAL_AWAITED && conn->lost ? LIBVIRT_REMOVAL_UNKNOWN
+                                                                     : removal->outcome;
 }
 
 /* Ask the guest until it has let go. false without *err: it did not. */
 static bool
-ask_guest(HostConn *conn, Disks *disks, const char *uuid, const char *serial, GError **err)
+ask_guest(Removal *removal, Disks *disks, const char *uuid, const char *serial, GError **err)
 {
+    HostConn *conn = removal->conn;
     for (int i = 0; i < REMOVAL_TRIES; i++) {
         const DiskXml *live = disk_xml_find(disks->live, serial, NULL);
         if (!live)
             return true;
-        removal_set(conn, live->alias, LIBVIRT_REMOVAL_AWAITED);
+        removal_expect(removal, live->alias);
         /* A request that the first one has left standing is refused by QEMU before 8.0, but the
          * guest may still follow it. */
         if (virDomainDetachDeviceAlias(disks->domain, live->alias, VIR_DOMAIN_AFFECT_LIVE) < 0 &&
@@ -226,15 +254,15 @@ ask_guest(HostConn *conn, Disks *disks, const char *uuid, const char *serial, GE
             g_propagate_error(err, g_steal_pointer(&error));
             return false;
         }
-        LibvirtRemoval removal = removal_wait(conn);
-        if (removal == LIBVIRT_REMOVAL_UNKNOWN)
+        LibvirtRemoval outcome = removal_wait(removal);
+        if (outcome == LIBVIRT_REMOVAL_UNKNOWN)
             return err_set(err, ERR_UNREACHABLE,
                            "%s: the connection was lost while the guest of domain %s was asked to "
                            "let go of disk %s; it may still do so",
                            conn->host, uuid, serial);
         if (!refresh(conn, disks, err))
             return false;
-        if (removal == LIBVIRT_REMOVAL_REFUSED && disk_xml_find(disks->live, serial, NULL))
+        if (outcome == LIBVIRT_REMOVAL_REFUSED && disk_xml_find(disks->live, serial, NULL))
             break;
     }
     return !disk_xml_find(disks->live, serial, NULL);
@@ -252,21 +280,22 @@ detach_live(HostConn *conn, Disks *disks, const char *uuid, const char *serial, 
                        conn->host, target, uuid);
     if (!is_not_moving(conn, disks, uuid, err))
         return false;
+    Removal *removal = removal_new(conn);
     int ids[G_N_ELEMENTS(removal_events)];
     bool ok = true;
     for (size_t i = 0; i < G_N_ELEMENTS(ids); i++) {
         ids[i] =
-            ok ? listen_to(conn, disks->domain, removal_events[i].id, removal_events[i].fn) : -1;
+            ok ? listen_to(removal, disks->domain, removal_events[i].id, removal_events[i].fn) : -1;
         ok = ids[i] >= 0;
     }
     g_autoptr(GError) error = NULL;
-    ok = ok ? ask_guest(conn, disks, uuid, serial, &error)
+    ok = ok ? ask_guest(removal, disks, uuid, serial, &error)
             : libvirt_error_set(conn, &error, "listen to domain %s", uuid);
     for (size_t i = 0; i < G_N_ELEMENTS(ids); i++) {
         if (ids[i] >= 0)
             virConnectDomainEventDeregisterAny(conn->vir, ids[i]);
     }
-    removal_set(conn, NULL, LIBVIRT_REMOVAL_AWAITED);
+    removal_unref(removal);
     if (error)
         g_propagate_error(err, g_steal_pointer(&error));
     else if (!ok)

@@ -27,7 +27,7 @@ static const char rados_settings[] = "PRAGMA page_size = 16384;"
 /* A failed read or write of the cluster leaves open what has reached it. Nobody knows before the
  * log is read again by a new owner, so this one ends; before it is in use, opening just fails. */
 static bool
-rados_error(Conn *conn, const char *doing, GError **err)
+rados_error(const Conn *conn, const char *doing, GError **err)
 {
     if (conn->guard != NULL)
         lease_guard_lose(conn->guard, "the database on RADOS cannot be read or written");
@@ -37,8 +37,8 @@ rados_error(Conn *conn, const char *doing, GError **err)
                    doing, conn->path, sqlite3_errmsg(conn->db), sqlite3_extended_errcode(conn->db));
 }
 
-bool
-conn_error(Conn *conn, const char *doing, GError **err)
+static bool
+translate(const Conn *conn, const char *doing, GError **err)
 {
     int rc = sqlite3_extended_errcode(conn->db);
     const char *why = sqlite3_errmsg(conn->db);
@@ -99,6 +99,17 @@ conn_error(Conn *conn, const char *doing, GError **err)
     default:
         return err_set(err, ERR_BACKEND, "%s: %s: %s (code %d)", doing, path, why, rc);
     }
+}
+
+bool
+conn_error(Conn *conn, const char *doing, GError **err)
+{
+    GError *error = NULL;
+    translate(conn, doing, &error);
+    if (conn->failure == NULL && (sqlite3_errcode(conn->db) & 0xff) != SQLITE_CONSTRAINT)
+        conn->failure = g_error_copy(error);
+    g_propagate_error(err, error);
+    return false;
 }
 
 static bool
@@ -169,6 +180,7 @@ conn_close(Conn *conn)
         g_free(conn->statements[i].sql);
     }
     sqlite3_close(conn->db);
+    g_clear_error(&conn->failure);
     g_free(conn);
 }
 

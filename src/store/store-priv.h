@@ -21,6 +21,8 @@ typedef struct Conn {
     const char *path; /* for messages */
     bool on_rados;
     LeaseGuard *guard; /* RADOS, once in use: told of failed reads and writes */
+    GError *failure;   /* first of this transaction that is not about its data; a function must not
+                          take it for "not there" */
     uint64_t clock;
     size_t n_statements;
     CachedStatement statements[STATEMENTS_MAX];

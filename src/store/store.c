@@ -73,9 +73,15 @@ transaction_run(Conn *conn, bool writable, StoreFn fn, void *opaque, GError **er
 {
     StoreTx tx = {.conn = conn, .writable = writable};
     GError *error = NULL;
+    g_clear_error(&conn->failure);
     inside_transaction = true;
     bool ok = fn(&tx, opaque, &error);
     inside_transaction = false;
+    if (conn->failure) { /* whatever it made of it */
+        g_clear_error(&error);
+        g_propagate_error(err, g_steal_pointer(&conn->failure));
+        return false;
+    }
     if (ok && error != NULL) {
         g_clear_error(&error);
         return err_set(err, ERR_BUG, "a transaction function returned true and an error");

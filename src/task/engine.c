@@ -8,6 +8,7 @@
  * inbox. What must survive is in the row, everything in TaskRun can be had again from it. */
 #include <string.h>
 
+#include "task/await-hosts.h"
 #include "task/runner.h"
 #include "task/take-over.h"
 
@@ -25,6 +26,7 @@ struct TaskEngine {
                           after a crash */
     int helpers;       /* threads of tasks that are not runs: readings, aborts */
     bool woken, stopping, scheduler_on;
+    int64_t started_at; /* set before there are runs */
     pthread_t scheduler;
 };
 
@@ -126,6 +128,7 @@ run_thread(void *opaque)
     TaskEngine *engine = run->engine;
     const char *keys[KEYS_MAX];
 
+    run_await_hosts(run, engine->started_at);
     runner_run(run);
 
     pthread_mutex_lock(&engine->mutex);
@@ -268,6 +271,7 @@ task_engine_start(TaskEngine *engine, GError **err)
     engine->stopping = false;
     engine->scheduler_on = true;
     engine->woken = true;
+    engine->started_at = clock_monotonic();
     engine->scheduler = thread_start("tasks", scheduler_thread, engine);
     return true;
 }

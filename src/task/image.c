@@ -204,14 +204,12 @@ delete_row(StoreTx *tx, void *opaque, GError **err)
 bool
 image_remove(TaskEngine *engine, const char *image_id, GError **err)
 {
-    g_autoptr(GError) error = NULL;
-
     /* The data goes first: only the storage knows which volumes stem from it still, and a row
      * without data can be deleted again. */
     if (!store_read(engine_store(engine), check_unused, (void *)image_id, err))
         return false;
-    if (!storage_image_delete(engine_storage(engine), image_id, &error)) {
-        g_propagate_prefixed_error(err, g_steal_pointer(&error), "not deleted: ");
+    if (!storage_image_delete(engine_storage(engine), image_id, err)) {
+        g_prefix_error(err, "not deleted: ");
         return false;
     }
     return store_write(engine_store(engine), delete_row, (void *)image_id, err);

@@ -31,11 +31,10 @@ set_host(TaskRun *run, Server *server)
 }
 
 bool
-part_place(TaskRun *run, StoreTx *tx, GError **err)
+part_find_place(TaskRun *run, StoreTx *tx, char **host, GError **err)
 {
     const TaskSettings *settings = run_settings(run);
-    g_autofree char *host = NULL;
-    PlacementRequest request = {
+    const PlacementRequest request = {
         .vcpus = run->server->vcpus,
         .ram_mb = run->server->ram_mb,
         .only_host = run->task->host,
@@ -45,7 +44,15 @@ part_place(TaskRun *run, StoreTx *tx, GError **err)
         .reserved_ram_mb = settings->reserved_ram_mb,
     };
 
-    if (!part_choose_host(run, tx, &request, &host, err))
+    return part_choose_host(run, tx, &request, host, err);
+}
+
+bool
+part_place(TaskRun *run, StoreTx *tx, GError **err)
+{
+    g_autofree char *host = NULL;
+
+    if (!part_find_place(run, tx, &host, err))
         return false;
     run_set_state_text(run, "host", host);
     return run_update_server(run, tx, set_host, err);

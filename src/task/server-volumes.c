@@ -7,6 +7,7 @@
  * volume, so that neither is ever without the other. */
 #include <string.h>
 
+#include "task/disk-clients.h"
 #include "task/task-priv.h"
 
 void
@@ -298,14 +299,16 @@ release(TaskRun *run, StoreTx *tx, ServerVolume *entry, bool remove, GError **er
     if (!store_delete(tx, &ATTACHMENT, entry->attachment->id, err) ||
         !has_snapshots(tx, volume, &kept_by_snapshots, err))
         return false;
+    remove = remove && !kept_by_snapshots;
     if (is_unmade(volume)) {
         volume->status = VOLUME_ERROR;
         text_set(&volume->fault_message, "its server's creation failed before it");
-    } else if (volume->status != VOLUME_ERROR) {
+    } else if (volume->status != VOLUME_ERROR && (volume->status != VOLUME_EXTENDING || remove)) {
+        /* An extension that waits behind this task says itself what comes after it. */
         volume->status = VOLUME_AVAILABLE;
     }
     volume->updated_at = clock_realtime();
-    if (remove && !kept_by_snapshots)
+    if (remove)
         return task_submit_volume(tx, "delete", volume, &request, NULL, err);
     return store_update(tx, &VOLUME, volume, err);
 }
@@ -337,7 +340,8 @@ give_missing(TaskRun *run, const char *host, const ServerVolume *entry, GError *
 
     log_event(LOG_LEVEL_WARNING, "task", "a guest lacks a volume of its server, giving it",
               "server", run->server_id, "volume", entry->volume->id, "host", host, NULL);
-    return part_volume_disk(run, entry, &disk, err) &&
+    return part_clear_volume_clients(run, entry->volume->id, err) &&
+           part_volume_disk(run, entry, &disk, err) &&
            host_disk_attach(run_hosts(run), host, run->server_id, &disk, DEADLINE_WORK, err);
 }
 

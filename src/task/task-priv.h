@@ -145,6 +145,8 @@ void run_set_state_int(TaskRun *run, const char *key, int64_t value);
  * ------------------------------------------------- */
 /* Choose a host and reserve it: server->host is set in the transaction. Honours params "host". */
 bool part_place(TaskRun *run, StoreTx *tx, GError **err);
+/* The same, and nothing is reserved. */
+bool part_find_place(TaskRun *run, StoreTx *tx, char **host, GError **err);
 bool part_choose_host(TaskRun *run, StoreTx *tx, const PlacementRequest *request, char **host,
                       GError **err);
 /* The <cpu> for new domains over all nodes that are up; host NULL: any of them computes it. limit

@@ -165,7 +165,8 @@ reconcile(TaskRun *run, GError **err)
         if ((int)i != keeper && seen[i] != SEEN_UNREACHABLE && ours[i] &&
             !remove_copy(run, plan->nodes[i], plan->nodes[keeper], seen[i], err))
             return false;
-    part_settle_volumes(run, plan->nodes[keeper]);
+    if (ours[keeper])
+        part_settle_volumes(run, plan->nodes[keeper]);
     return part_observe_clients(run, plan->nodes[keeper], err);
 }
 

@@ -69,12 +69,27 @@ const TaskKind task_volume_create = {"volume-create",   create_steps,     1,
 /* ---- delete
  * ----------------------------------------------------------------------------------------- */
 
+/* Their deletion was accepted before the volume's, and may have failed since. */
+static bool
+has_no_snapshots(TaskRun *run, StoreTx *tx, GError **err)
+{
+    const StoreCond where[] = {{"volume_id", STORE_EQ, run->volume_id, 0}, {NULL}};
+    int64_t snapshots = store_count(tx, &SNAPSHOT, where, err);
+
+    if (snapshots > 0)
+        return err_set(err, ERR_CONFLICT,
+                       "%" PRId64 " of its snapshots could not be deleted; see their reasons",
+                       snapshots);
+    return snapshots == 0;
+}
+
 static bool
 remove_volume(TaskRun *run, GError **err)
 {
     g_autofree char *source = NULL, *format = NULL;
 
-    if (!storage_volume_source(run_storage(run), run->volume_id, &source, &format, err))
+    if (!run_read(run, has_no_snapshots, err) ||
+        !storage_volume_source(run_storage(run), run->volume_id, &source, &format, err))
         return false;
     flatten_await(source, FLATTEN_AWAIT);
     /* A QEMU that was killed just before it would have let go must not hold it until the OSDs'
@@ -163,27 +178,45 @@ tell(TaskRun *run, GError **err)
                             wanted_gb(run) << 30, DEADLINE_WORK, err);
 }
 
+/* Its server may have been deleted while the extension waited: what counts is who has it now. */
+static bool
+look_who_has_it(TaskRun *run, StoreTx *tx, GError **err)
+{
+    const StoreCond where[] = {{"volume_id", STORE_EQ, run->volume_id, 0}, {NULL}};
+    int64_t attachments = store_count(tx, &ATTACHMENT, where, err);
+
+    run_set_state_int(run, "attached", attachments);
+    return attachments >= 0;
+}
+
+/* Whoever changed the status meanwhile (its server's deletion asks for its own) knows better. */
+static void
+set_after_extension(TaskRun *run, Volume *volume, VolumeStatus unattached, const char *reason)
+{
+    if (volume->status == VOLUME_EXTENDING)
+        volume->status = run_state_int(run, "attached", 0) > 0 ? VOLUME_IN_USE : unattached;
+    text_set(&volume->fault_message, reason);
+}
+
 static void
 set_extended(TaskRun *run, Volume *volume)
 {
-    volume->status = run->server ? VOLUME_IN_USE : VOLUME_AVAILABLE;
-    text_set(&volume->fault_message, NULL);
+    set_after_extension(run, volume, VOLUME_AVAILABLE, NULL);
 }
 
 static bool
 extend_succeeded(TaskRun *run, StoreTx *tx, GError **err)
 {
-    return run_update_volume(run, tx, set_extended, err);
+    return look_who_has_it(run, tx, err) && run_update_volume(run, tx, set_extended, err);
 }
 
 /* A volume in a server stays in use: its guest goes on with it. */
 static void
 set_unextended(TaskRun *run, Volume *volume)
 {
-    volume->status = *run->server_id                  ? VOLUME_IN_USE
-                     : run_state_int(run, "grown", 0) ? VOLUME_AVAILABLE
-                                                      : VOLUME_ERROR_EXTENDING;
-    text_set(&volume->fault_message, run_state_text(run, "reason"));
+    set_after_extension(run, volume,
+                        run_state_int(run, "grown", 0) ? VOLUME_AVAILABLE : VOLUME_ERROR_EXTENDING,
+                        run_state_text(run, "reason"));
 }
 
 static bool
@@ -197,7 +230,7 @@ extend_failed(TaskRun *run, StoreTx *tx, const GError *reason, GError **err)
         reason->message);
 
     run_set_state_text(run, "reason", text);
-    return run_update_volume(run, tx, set_unextended, err);
+    return look_who_has_it(run, tx, err) && run_update_volume(run, tx, set_unextended, err);
 }
 
 static const TaskStep extend_steps[] = {

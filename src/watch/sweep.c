@@ -270,6 +270,17 @@ still_connected(Sweep *sweep, GError **err)
     return err_set(err, ERR_UNREACHABLE, "%s went away while it was asked", sweep->host);
 }
 
+/* For tasks that wait for the node: that it is there was told before anything was known of it. */
+static void
+tell_tasks(const Sweep *sweep)
+{
+    const HostEvent event = {
+        .kind = HOST_EVENT_CONNECTED, .host = sweep->host, .at = clock_monotonic()};
+
+    if (sweep->is_new)
+        task_engine_host_event(sweep->tasks, &event);
+}
+
 static void
 sweep_thread(void *opaque)
 {
@@ -286,6 +297,7 @@ sweep_thread(void *opaque)
         log_event(LOG_LEVEL_DEBUG, "watch", "took stock of a host", "host", sweep->host, "channel",
                   sweep->facts->encryption, "storage",
                   sweep->storage_error ? "not visible" : "visible", NULL);
+    tell_tasks(sweep);
     if (sweep->submitted)
         task_engine_wake(sweep->tasks);
     sweep_free(sweep);

@@ -119,6 +119,8 @@ all_hosts_up(Rig *rig, int n_hosts)
     return (int)rows->len == n_hosts;
 }
 
+const HostOps *rig_host_ops;
+
 Rig *
 rig_start(const char *dir, HostDriver *world, int n_hosts)
 {
@@ -127,7 +129,7 @@ rig_start(const char *dir, HostDriver *world, int n_hosts)
     g_autofree char *db = g_build_filename(dir, "godwit.db", NULL),
                     *storage = g_build_filename(dir, "storage", NULL);
     int64_t deadline = clock_monotonic() + 10 * USEC_PER_SEC;
-    HostsConfig config = {.ops = &host_fake_ops,
+    HostsConfig config = {.ops = rig_host_ops ? rig_host_ops : &host_fake_ops,
                           .driver = world,
                           .on_event = on_event,
                           .opaque = rig,

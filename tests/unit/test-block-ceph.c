@@ -65,6 +65,27 @@ test_rbd_helper(Fixture *fixture, const void *ops)
     }
 }
 
+/* What another program, or a person, put into the trash stays there, whatever it is called. */
+static void
+test_rbd_trash_of_others(Fixture *fixture, const void *ops)
+{
+    g_autoptr(RbdLink) link = rbd_link(fixture->block, NULL);
+    rados_ioctx_t io = link->io[BLOCK_FOR_VOLUMES];
+    rbd_image_t image;
+    char id[128];
+
+    create(fixture, ONE, BLOCK_EMPTY, NULL, NULL, 8 * MIB);
+    image = image_of(fixture, ONE);
+    g_assert_cmpint(rbd_get_id(image, id, sizeof id), ==, 0);
+    rbd_close(image);
+    g_assert_cmpint(rbd_trash_move(io, RBD_VOLUME_PREFIX ONE, 0), ==, 0);
+    rbd_trash_sweep(link);
+    g_assert_cmpuint(trash_count(fixture), ==, 1);
+    g_assert_cmpint(rbd_trash_restore(io, id, RBD_VOLUME_PREFIX ONE), ==, 0);
+    destroy(fixture, ONE);
+    assert_no_trash(fixture);
+}
+
 /* A process of its own that has the volume open until it is killed. */
 static pid_t
 holder_start(Fixture *fixture, const char *name)
@@ -307,6 +328,7 @@ main(int argc, char **argv)
         Test test;
     } tests[] = {{"half-made", test_rbd_half_made},
                  {"helper", test_rbd_helper},
+                 {"trash-of-others", test_rbd_trash_of_others},
                  {"fence", test_rbd_fence},
                  {"addresses", test_rbd_addresses},
                  {"disk-delete", test_rbd_disk_delete},

@@ -250,6 +250,29 @@ test_reload(Fixture *fixture, const void *ops)
 }
 
 static bool
+note_reconnect(void *opaque, GError **err)
+{
+    return ++*(int *)opaque != 2 || err_set(err, ERR_BUSY, "cannot be written down now");
+}
+
+/* Whoever keeps a list of our connections hears of a new one before the call returns. */
+static void
+test_reconnect_is_told(Fixture *fixture, const void *ops)
+{
+    const Storage storage = {.ops = fixture->ops, .block = fixture->block};
+    g_autoptr(GError) error = NULL;
+    int told = 0;
+
+    storage_set_on_reconnect(note_reconnect, &told);
+    g_assert_true(storage_reload_secret(&storage, &error));
+    g_assert_cmpint(told, ==, 1);
+    assert_fails(storage_reload_secret(&storage, &error), &error, ERR_BUSY, "written down");
+    storage_set_on_reconnect(NULL, NULL);
+    g_assert_true(storage_reload_secret(&storage, &error));
+    g_assert_cmpint(told, ==, 2);
+}
+
+static bool
 refuse(void *opaque)
 {
     ++*(int *)opaque;
@@ -445,7 +468,8 @@ main(int argc, char **argv)
                     {"flatten", test_flatten},
                     {"pools", test_pools},
                     {"reload", test_reload},
-                    {"may-act", test_may_act}},
+                    {"may-act", test_may_act},
+                    {"reconnect-is-told", test_reconnect_is_told}},
       only_dir[] = {{"faults", test_faults},
                     {"copy", test_dir_copy},
                     {"flatten-image", test_dir_flatten},

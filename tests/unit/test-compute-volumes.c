@@ -261,6 +261,10 @@ test_attach_refused(void)
     attach(",\"device\":\"/dev/\"", V_ONE, 1, 400, "invalid");
     attach(",\"device\":\"/dev/v b\"", V_ONE, 1, 400, "invalid");
     attach(",\"device\":\"../vdb\"", V_ONE, 1, 400, "invalid");
+    attach(",\"device\":\"xyz\"", V_ONE, 1, 400, "invalid");
+    attach(",\"device\":\"vdB\"", V_ONE, 1, 400, "invalid");
+    attach(",\"device\":\"/dev/vdaaa\"", V_ONE, 1, 400, "invalid");
+    attach(",\"device\":\"/dev/sd\"", V_ONE, 1, 400, "invalid");
     attach(",\"device\":\"/dev/vda\"", V_ONE, 1, 409, "in use");
     attach("", V_NONE, 1, 404, V_NONE);
     attach("", V_USED, 1, 400, "Invalid volume: ");

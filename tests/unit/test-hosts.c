@@ -341,6 +341,29 @@ test_fenced_in_queue(void)
 }
 
 static void
+set_fenced(bool fenced)
+{
+    WITH_MUTEX(&rig.mutex);
+    rig.fenced = fenced;
+}
+
+/* Whoever has lost the lease does not even connect: the log of the node would show it. */
+static void
+test_fenced_does_not_connect(void)
+{
+    rig_begin();
+    set_fenced(true);
+    host_fake_set_fault(rig.world, 1, FAKE_NODE_CUT);
+    need_event("host1", HOST_EVENT_DISCONNECTED, 1);
+    host_fake_set_fault(rig.world, 1, FAKE_FAULT_NONE);
+    g_assert_nonnull(strstr(need_event("host1", HOST_EVENT_DISCONNECTED, 2)->text, "lease"));
+    g_assert_false(hosts_is_connected(rig.hosts, "host1"));
+    set_fenced(false);
+    need_event("host1", HOST_EVENT_CONNECTED, 2);
+    rig_end();
+}
+
+static void
 test_queue_is_bounded(void)
 {
     rig_begin();
@@ -554,6 +577,7 @@ main(int argc, char **argv)
     g_test_add_func("/hosts/short-deadline", test_short_deadline);
     g_test_add_func("/hosts/refusals", test_refusals);
     g_test_add_func("/hosts/fenced-in-queue", test_fenced_in_queue);
+    g_test_add_func("/hosts/fenced-does-not-connect", test_fenced_does_not_connect);
     g_test_add_func("/hosts/queue-is-bounded", test_queue_is_bounded);
     g_test_add_func("/hosts/reconnect", test_reconnect);
     g_test_add_func("/hosts/loss-ends-calls", test_loss_ends_calls);

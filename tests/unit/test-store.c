@@ -661,6 +661,39 @@ test_disk_full(Place *place, gconstpointer data)
     g_assert_cmpint(WEXITSTATUS(status), ==, 0);
 }
 
+/* ---- a failure that a function takes for "not there" ------------------------------------------
+ */
+static bool
+read_and_shrug(StoreTx *tx, void *opaque, GError **err)
+{
+    g_autoptr(Quota) quota = store_get(tx, &QUOTA, "project", NULL);
+    return true;
+}
+
+static bool
+count_projects(StoreTx *tx, void *opaque, GError **err)
+{
+    return store_count(tx, &PROJECT, NULL, err) == 0;
+}
+
+static void
+test_hidden_failure(Place *place, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    sqlite3 *other;
+    must_read(place->store, read_and_shrug, NULL); /* not there, and that is an answer */
+    g_assert_cmpint(sqlite3_open(place->path, &other), ==, SQLITE_OK);
+    g_assert_cmpint(sqlite3_exec(other, "DROP TABLE quota", NULL, NULL, NULL), ==, SQLITE_OK);
+    sqlite3_close(other);
+    g_assert_false(store_read(place->store, read_and_shrug, NULL, &error));
+    g_assert_error(error, ERR_DOMAIN, ERR_BUG);
+    g_clear_error(&error);
+    g_assert_false(store_write(place->store, read_and_shrug, NULL, &error));
+    g_assert_error(error, ERR_DOMAIN, ERR_BUG);
+    g_clear_error(&error);
+    must_read(place->store, count_projects, NULL); /* the next one is not blamed for it */
+}
+
 int
 main(int argc, char **argv)
 {
@@ -677,5 +710,6 @@ main(int argc, char **argv)
     ADD("unknown-enum", test_unknown_enum);
     ADD("foreign-files", test_foreign_files);
     ADD("disk-full", test_disk_full);
+    ADD("hidden-failure", test_hidden_failure);
     return g_test_run();
 }

@@ -594,6 +594,99 @@ test_reconcile(Stage *stage, const void *unused)
     g_assert_false(rig_guest_has(stage->rig, "host1", stage->server, foreign));
 }
 
+/* What somebody else has open is not given back to a guest that lost it. */
+static void
+test_reconcile_of_open_volume(Stage *stage, const void *unused)
+{
+    g_autofree char *id = make_volume(stage, &empty_volume), *format = NULL, *source = NULL;
+    int64_t deadline = clock_monotonic() + 10 * USEC_PER_SEC;
+
+    with_server(stage);
+    rig_attach(stage->rig, stage->server, id, NULL, NULL);
+    settle(stage);
+    g_assert_true(host_disk_detach(stage->rig->hosts, "host1", stage->server, id, deadline, NULL));
+    g_assert_true(storage_volume_source(&stage->rig->storage, id, &source, &format, NULL));
+    block_fake_set_client(stage->rig->storage.block, source, "192.0.2.99:0/4711");
+    g_assert_true(store_write(stage->rig->store, ask_for_a_look, stage->server, NULL));
+    task_engine_wake(stage->rig->tasks);
+    settle(stage);
+    g_assert_false(rig_guest_has(stage->rig, "host1", stage->server, id));
+    assert_volume(stage, id, VOLUME_IN_USE);
+}
+
+/* Accepted while the server that has it is being deleted: afterwards no server has it. */
+static void
+test_extend_behind_delete(Stage *stage, const void *unused)
+{
+    g_autofree char *id = make_volume(stage, &empty_volume);
+
+    with_server(stage);
+    rig_attach(stage->rig, stage->server, id, NULL, NULL);
+    settle(stage);
+    rig_action(stage->rig, stage->server, "delete", NULL, NULL);
+    rig_volume_action(stage->rig, id, "extend", "{\"size_gb\":2}", NULL);
+    settle(stage);
+    g_autoptr(Volume) volume = rig_volume(stage->rig, id);
+    g_assert_cmpint(volume->size_gb, ==, 2);
+    assert_volume(stage, id, VOLUME_AVAILABLE);
+}
+
+/* The same for one that goes with its server. */
+static void
+test_extend_behind_delete_of_root(Stage *stage, const void *unused)
+{
+    stage->server = rig_boot_from_volume(stage->rig, &root_volume, true, NULL, false, NULL);
+    settle(stage);
+    g_autofree char *root = root_of(stage);
+    rig_action(stage->rig, stage->server, "delete", NULL, NULL);
+    rig_volume_action(stage->rig, root, "extend", "{\"size_gb\":20}", NULL);
+    settle(stage);
+    g_assert_null(rig_volume(stage->rig, root));
+    assert_things(stage, BLOCK_FOR_VOLUMES, 0);
+}
+
+/* As if the deletion of its snapshot, accepted before that of the volume, had failed. */
+static bool
+delete_with_stuck_snapshot(StoreTx *tx, void *opaque, GError **err)
+{
+    const TaskRequest request = {.request_id = "req", .user_id = "u", .project_id = "p"};
+    g_autoptr(Volume) volume = store_get(tx, &VOLUME, opaque, err);
+    g_autoptr(Snapshot) snapshot = record_new(&SNAPSHOT);
+
+    g_assert_nonnull(volume);
+    snapshot->id = uuid_new();
+    snapshot->name = g_strdup("");
+    snapshot->volume_id = g_strdup(volume->id);
+    snapshot->project_id = g_strdup(volume->project_id);
+    snapshot->user_id = g_strdup(volume->user_id);
+    snapshot->metadata = g_strdup("{}");
+    snapshot->status = SNAPSHOT_ERROR_DELETING;
+    return task_submit_volume(tx, "delete", volume, &request, NULL, err) &&
+           store_insert(tx, &SNAPSHOT, snapshot, err);
+}
+
+static void
+test_delete_behind_stuck_snapshot(Stage *stage, const void *unused)
+{
+    g_autofree char *id = make_volume(stage, &empty_volume);
+    g_autoptr(GError) error = NULL;
+
+    store_write(stage->rig->store, delete_with_stuck_snapshot, id, &error);
+    g_assert_no_error(error);
+    task_engine_wake(stage->rig->tasks);
+    settle(stage);
+    g_autoptr(Volume) volume = rig_volume(stage->rig, id);
+    assert_volume(stage, id, VOLUME_AVAILABLE);
+    g_assert_nonnull(strstr(volume->fault_message, "snapshots"));
+    assert_things(stage, BLOCK_FOR_VOLUMES, 1);
+    g_autoptr(GPtrArray) snapshots = rig_rows(stage->rig, &SNAPSHOT, NULL);
+    rig_delete_snapshot(stage->rig, ((Snapshot *)snapshots->pdata[0])->id, NULL);
+    rig_volume_action(stage->rig, id, "delete", NULL, NULL);
+    settle(stage);
+    g_assert_null(rig_volume(stage->rig, id));
+    assert_things(stage, BLOCK_FOR_VOLUMES, 0);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -621,6 +714,10 @@ main(int argc, char **argv)
         {"/volumes/move", test_move},
         {"/volumes/delete-behind-attach", test_delete_behind_attach},
         {"/volumes/reconcile", test_reconcile},
+        {"/volumes/reconcile-of-open-volume", test_reconcile_of_open_volume},
+        {"/volumes/extend-behind-delete", test_extend_behind_delete},
+        {"/volumes/extend-behind-delete-of-root", test_extend_behind_delete_of_root},
+        {"/volumes/delete-behind-stuck-snapshot", test_delete_behind_stuck_snapshot},
     };
 
     g_test_init(&argc, &argv, NULL);

@@ -747,6 +747,20 @@ test_quotas(void)
     clean_slate();
 }
 
+/* Extensions that are under way count, so that many at once cannot get past the quota. */
+static void
+test_quota_of_extensions(void)
+{
+    clean_slate();
+    ASK("PUT", 0, "{\"quota_set\":{\"gigabytes\":5}}", 200, NULL, "os-quota-sets/%s", project);
+    g_autofree char *one = make_volume("one"), *two = make_volume("two");
+    ASK("POST", 0, "{\"os-extend\":{\"new_size\":4}}", 202, NULL, "volumes/%s/action", one);
+    ASK("POST", 0, "{\"os-extend\":{\"new_size\":3}}", 413, "gigabytes", "volumes/%s/action", two);
+    ASK("POST", 0, "{\"volume\":{\"size\":1}}", 413, "gigabytes", "volumes");
+    ASK("DELETE", 0, NULL, 200, NULL, "os-quota-sets/%s", project);
+    clean_slate();
+}
+
 /* ---- who may what ---------------------------------------------------------------------------- */
 
 static char *
@@ -838,6 +852,7 @@ test_permissions(void)
     ASK("POST", 0, "{\"volume_type\":{\"name\":\"x\"}}", 403, NULL, "types");
     ASK("GET", 0, NULL, 403, NULL, "os-services");
     ASK("GET", 0, NULL, 403, NULL, "scheduler-stats/get_pools");
+    ASK("POST", 0, "{\"volume\":{\"size\":1}}", 202, NULL, "volumes");
 
     project = admins_project;
     token = onlooker;
@@ -863,7 +878,10 @@ test_permissions(void)
 
     token = admin_token;
     g_assert_cmpuint(rows_of("volumes", 0), ==, 2);
+    g_autofree char *other_path = g_strconcat("/identity/v3/projects/", other, NULL);
+    refuse("DELETE", other_path, 0, NULL, 409, "1 volumes");
     clean_slate();
+    g_assert_cmpint(ask("DELETE", other_path, 0, NULL, NULL), ==, 204);
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */
@@ -937,6 +955,7 @@ main(int argc, char **argv)
     g_test_add_func("/volume/cascade", test_cascade);
     g_test_add_func("/volume/types", test_types);
     g_test_add_func("/volume/quotas", test_quotas);
+    g_test_add_func("/volume/quota-of-extensions", test_quota_of_extensions);
     g_test_add_func("/volume/permissions", test_permissions);
     g_test_add_func("/volume/misc", test_misc);
     status = g_test_run();
