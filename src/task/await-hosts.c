@@ -91,6 +91,6 @@ run_await_hosts(TaskRun *run, int64_t started_at)
             until += OTHERS_WAIT_US;
         if (now >= until)
             return;
-        g_autoptr(RunMessage) message = run_receive(run, MIN(until, now + LOOK_US), NULL);
+        run_message_free(run_receive(run, MIN(until, now + LOOK_US), NULL));
     }
 }

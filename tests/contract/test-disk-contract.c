@@ -250,7 +250,7 @@ listener_start(void)
         spec->nics[0] = (NicSpec){.mac_address = g_strdup(rig.guest[3]), .bridge = g_strdup("br0")};
     }
     guest_start(&guest, 0);
-    g_autofree char *answer = ask("status");
+    g_autofree char *G_GNUC_UNUSED answer = ask("status");
     return guest;
 }
 

@@ -198,8 +198,8 @@ static void
 test_order(Stage *stage, const void *unused)
 {
     g_autofree char *id = make_volume(stage, &empty_volume);
-    g_autofree char *first = rig_create_snapshot(stage->rig, id, false, NULL);
-    g_autofree char *second = rig_create_snapshot(stage->rig, id, false, NULL);
+    g_autofree char *G_GNUC_UNUSED first = rig_create_snapshot(stage->rig, id, false, NULL);
+    g_autofree char *G_GNUC_UNUSED second = rig_create_snapshot(stage->rig, id, false, NULL);
 
     rig_volume_action(stage->rig, id, "extend", "{\"size_gb\":2}", NULL);
     settle(stage);
@@ -505,7 +505,7 @@ test_delete_keeps_what_has_snapshots(Stage *stage, const void *unused)
     stage->server = rig_boot_from_volume(stage->rig, &root_volume, true, NULL, false, NULL);
     settle(stage);
     g_autofree char *root = root_of(stage);
-    g_autofree char *snapshot = rig_create_snapshot(stage->rig, root, true, NULL);
+    g_autofree char *G_GNUC_UNUSED snapshot = rig_create_snapshot(stage->rig, root, true, NULL);
     settle(stage);
     rig_action(stage->rig, stage->server, "delete", NULL, NULL);
     settle(stage);
