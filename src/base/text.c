@@ -88,7 +88,9 @@ parse_int64(const char *text, int64_t least, int64_t most, int64_t *value)
     char *end;
     errno = 0;
     int64_t number = g_ascii_strtoll(text, &end, 10);
-    if (errno != 0 || *end != '\0' || number < least || number > most)
+    /* No other errno means anything: its first use makes a locale, and a thread that waits for
+     * another to make it comes back with EAGAIN. */
+    if (errno == ERANGE || *end != '\0' || number < least || number > most)
         return false;
     *value = number;
     return true;
