@@ -120,6 +120,7 @@ all_hosts_up(Rig *rig, int n_hosts)
 }
 
 const HostOps *rig_host_ops;
+const BlockOps *rig_block_ops;
 
 Rig *
 rig_start(const char *dir, HostDriver *world, int n_hosts)
@@ -141,8 +142,8 @@ rig_start(const char *dir, HostDriver *world, int n_hosts)
     rig->world = world;
     rig->store = store_open(db, &error);
     must(rig->store, error, "store");
-    rig->storage.ops = &block_fake_ops;
-    rig->storage.block = block_fake_ops.open(&(BlockSettings){.path = storage}, &error);
+    rig->storage.ops = rig_block_ops ? rig_block_ops : &block_fake_ops;
+    rig->storage.block = rig->storage.ops->open(&(BlockSettings){.path = storage}, &error);
     must(rig->storage.block, error, "storage");
     storage_set_transaction_check(store_inside_transaction);
     rig->libvirt = libvirt_settings_new();

@@ -26,6 +26,8 @@ void rig_remove_dir(char *dir);
 
 /* The driver of hosts that the next rig_start uses; NULL: host_fake_ops. */
 extern const HostOps *rig_host_ops;
+/* The driver of storage that the next rig_start uses; NULL: block_fake_ops. */
+extern const BlockOps *rig_block_ops;
 
 /* Start a controller over dir and world; waits until all hosts are up (aborts after 10 s). */
 Rig *rig_start(const char *dir, HostDriver *world, int n_hosts);

@@ -12,9 +12,12 @@ typedef struct Fixture {
     Rig *rig;
 } Fixture;
 
+static int piece_us; /* a copy's pace; 0: the fake's own, which is at once */
+
 static void
 set_up(Fixture *f, gconstpointer data)
 {
+    __atomic_store_n(&piece_us, 0, __ATOMIC_RELAXED);
     f->dir = rig_make_dir(1);
     f->world = host_fake_world_new(1);
     f->rig = rig_start(f->dir, f->world, 1);
@@ -160,13 +163,14 @@ test_held(Fixture *f, gconstpointer data)
 #define PIECES 1000
 
 static int pieces_done; /* what is copied stays copied */
-static int piece_us;
-static int copies;    /* calls of the driver */
-static bool heedless; /* a guest's QEMU copies: nobody can call it back */
+static int copies;      /* calls of the driver */
+static bool heedless;   /* a guest's QEMU copies: nobody can call it back */
 
 static bool
 slow_flatten(Block *block, const char *source, BlockProgressFn progress, void *opaque, GError **err)
 {
+    if (!__atomic_load_n(&piece_us, __ATOMIC_RELAXED))
+        return block_fake_ops.flatten(block, source, progress, opaque, err);
     __atomic_fetch_add(&copies, 1, __ATOMIC_RELAXED);
     while (__atomic_load_n(&pieces_done, __ATOMIC_RELAXED) < PIECES) {
         int done = __atomic_add_fetch(&pieces_done, 1, __ATOMIC_RELAXED);
@@ -178,15 +182,11 @@ slow_flatten(Block *block, const char *source, BlockProgressFn progress, void *o
     return true;
 }
 
-static BlockOps slow_ops;
-
 static void
-slow_down(Fixture *f, int us)
+slow_down(int us)
 {
-    slow_ops = block_fake_ops;
-    slow_ops.flatten = slow_flatten;
-    ((Storage *)engine_storage(f->rig->tasks))->ops = &slow_ops;
-    pieces_done = copies = 0;
+    __atomic_store_n(&pieces_done, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&copies, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&piece_us, us, __ATOMIC_RELAXED);
 }
 
@@ -243,7 +243,7 @@ test_flatten(Fixture *f, gconstpointer data)
     int64_t n;
 
     g_assert_true(rig_wait_idle(f->rig, 10));
-    slow_down(f, 100);
+    slow_down(100);
     n = flatten(f, id, NULL);
     g_assert_cmpint(flatten(f, id, &error), ==, 0); /* is being flattened already */
     g_assert_true(err_is(error, ERR_CONFLICT));
@@ -263,7 +263,7 @@ test_flatten_cancelled_by_delete(Fixture *f, gconstpointer data)
     int64_t n;
 
     g_assert_true(rig_wait_idle(f->rig, 10));
-    slow_down(f, 20000);
+    slow_down(20000);
     n = flatten(f, id, NULL);
     wait_copying();
     g_assert_true(rig_action(f->rig, id, "delete", NULL, NULL));
@@ -285,7 +285,7 @@ test_flatten_gives_way(Fixture *f, gconstpointer data)
     int64_t n, before;
 
     g_assert_true(rig_wait_idle(f->rig, 10));
-    slow_down(f, 20000);
+    slow_down(20000);
     n = flatten(f, id, NULL);
     wait_copying();
     before = clock_monotonic();
@@ -310,7 +310,7 @@ test_flatten_left_alone(Fixture *f, gconstpointer data)
     int64_t n, before;
 
     g_assert_true(rig_wait_idle(f->rig, 10));
-    slow_down(f, 20000);
+    slow_down(20000);
     __atomic_store_n(&heedless, true, __ATOMIC_RELAXED);
     n = flatten(f, id, NULL);
     wait_copying();
@@ -339,13 +339,13 @@ test_flatten_taken_up(Fixture *f, gconstpointer data)
     int64_t n;
 
     g_assert_true(rig_wait_idle(f->rig, 10));
-    slow_down(f, 20000);
+    slow_down(20000);
     n = flatten(f, id, NULL);
     wait_copying();
     task_engine_stop(f->rig->tasks, clock_monotonic() + 5 * USEC_PER_SEC);
     open = task_of(f, n);
     g_assert_cmpint(open->status, ==, TASK_OPEN);
-    __atomic_store_n(&piece_us, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&piece_us, 1, __ATOMIC_RELAXED);
     g_assert_true(task_engine_start(f->rig->tasks, NULL));
     g_assert_true(rig_wait_idle(f->rig, 10));
     ended = task_of(f, n);
@@ -358,8 +358,13 @@ test_flatten_taken_up(Fixture *f, gconstpointer data)
 int
 main(int argc, char **argv)
 {
+    BlockOps ops = block_fake_ops;
+
     g_test_init(&argc, &argv, NULL);
     log_set_level(LOG_LEVEL_ERROR);
+    /* before any controller runs: its threads read it */
+    ops.flatten = slow_flatten;
+    rig_block_ops = &ops;
     CASE("/orphan/servers", test_servers);
     CASE("/orphan/volumes", test_volumes);
     CASE("/orphan/held", test_held);
