@@ -498,37 +498,38 @@ test_start_is_refused(Fixture *f, gconstpointer data)
 /* ---- a former godwitd -------------------------------------------------------------------------
  */
 
-static const char *own_now;
+static const char *own_now; /* NULL: none, as the fake says */
 
 static GPtrArray *
 own_clients(Block *block, GError **err)
 {
+    const char *now = __atomic_load_n(&own_now, __ATOMIC_ACQUIRE);
     GPtrArray *own = g_ptr_array_new_with_free_func(g_free);
 
-    g_ptr_array_add(own, g_strdup(own_now));
+    if (now)
+        g_ptr_array_add(own, g_strdup(now));
     return own;
+}
+
+static void
+take_over_as(Fixture *f, const char *client)
+{
+    __atomic_store_n(&own_now, client, __ATOMIC_RELEASE);
+    g_assert_true(task_take_over_storage(f->rig->tasks, NULL));
 }
 
 static void
 test_take_over(Fixture *f, gconstpointer data)
 {
-    BlockOps ops = block_fake_ops;
-    Storage *storage = (Storage *)engine_storage(f->rig->tasks);
-
-    ops.own_clients = own_clients;
-    storage->ops = &ops;
-    own_now = "10.0.0.100:0/1";
-    g_assert_true(task_take_over_storage(f->rig->tasks, NULL));
-    g_assert_true(task_take_over_storage(f->rig->tasks, NULL));
+    take_over_as(f, "10.0.0.100:0/1");
+    take_over_as(f, "10.0.0.100:0/1");
     g_assert_false(is_fenced(f, "10.0.0.100:0/1"));
-    own_now = "10.0.0.100:0/2"; /* another process */
-    g_assert_true(task_take_over_storage(f->rig->tasks, NULL));
+    take_over_as(f, "10.0.0.100:0/2"); /* another process */
     g_assert_true(is_fenced(f, "10.0.0.100:0/1"));
     g_assert_false(is_fenced(f, "10.0.0.100:0/2"));
-    own_now = "10.0.0.100:0/3";
-    g_assert_true(task_take_over_storage(f->rig->tasks, NULL));
+    take_over_as(f, "10.0.0.100:0/3");
     g_assert_true(is_fenced(f, "10.0.0.100:0/2"));
-    storage->ops = &block_fake_ops;
+    __atomic_store_n(&own_now, NULL, __ATOMIC_RELEASE);
 }
 
 #define CASE(path, function) \
@@ -537,8 +538,13 @@ test_take_over(Fixture *f, gconstpointer data)
 int
 main(int argc, char **argv)
 {
+    BlockOps ops = block_fake_ops;
+
     g_test_init(&argc, &argv, NULL);
     log_set_level(LOG_LEVEL_ERROR);
+    /* before any controller runs: its threads read it */
+    ops.own_clients = own_clients;
+    rig_block_ops = &ops;
     CASE("nobody", test_nobody);
     CASE("recorded/gone", test_recorded_and_gone);
     CASE("recorded/runs-elsewhere", test_recorded_and_runs_elsewhere);
