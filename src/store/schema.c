@@ -297,7 +297,7 @@ schema_upgrade(Conn *conn, int64_t version, GError **err)
 static bool
 schema_judge(Conn *conn, int64_t *version, GError **err)
 {
-    int64_t application, objects;
+    int64_t application = 0, objects = 0;
     if (!pragma_read(conn, "PRAGMA user_version", version, err) ||
         !pragma_read(conn, "PRAGMA application_id", &application, err) ||
         !pragma_read(conn, "SELECT count(*) FROM sqlite_schema", &objects, err))
@@ -370,7 +370,7 @@ columns_agree(Conn *conn, const RecordType *type, GError **err)
 bool
 schema_prepare(Conn *conn, GError **err)
 {
-    int64_t version;
+    int64_t version = 0;
     if (!schema_judge(conn, &version, err) || !journal_set(conn, err))
         return false;
     if (version < (int64_t)G_N_ELEMENTS(schema_steps)) {
