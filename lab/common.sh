@@ -90,15 +90,17 @@ pid_of()
     return 1
 }
 
-# pids_with MARK: every process that has MARK as one of its arguments.
+# pids_with MARK: every process of this lab that has MARK as one of its arguments. Labs in other worlds (lab/apart, a
+# container) may use the same paths, and their processes can be seen from outside: only one that finds our own stamp at
+# the state's path is ours.
 pids_with()
 {
     local f arg
     for f in /proc/[0-9]*/cmdline; do
         while IFS= read -r -d '' arg; do
             if [[ $arg == "$1" ]]; then
-                f=${f#/proc/}
-                printf '%s\n' "${f%/cmdline}"
+                f=${f%/cmdline}
+                [[ ! $f/root$STATE/$LAB_STAMP -ef $STATE/$LAB_STAMP ]] || printf '%s\n' "${f#/proc/}"
                 break
             fi
         done 2>/dev/null <"$f" || true

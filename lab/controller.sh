@@ -8,7 +8,8 @@
 
 controller_paths()
 {
-    local build=${GODWIT_BUILD:-$LAB_SRC/../build}
+    local build
+    build=$(realpath -m -- "${GODWIT_BUILD:-$LAB_SRC/../build}")
     GODWITD=$build/src/daemon/godwitd
     GODWIT=$build/src/cli/godwit
 }
@@ -181,23 +182,48 @@ controller_started()
     controller_answers "$1" || pid_ended "$(<"$(controller_dir "$1")/godwitd.pid")"
 }
 
+# controller_run DIR COMMAND…: godwitd, and a shell beside it that writes into controller.exit how it ended, for a process
+# that a signal ends says no word: "2026-11-23T11:36:33+00:00 pid 4711 status 137" (128 + the signal's number).
+controller_run()
+{
+    local d=$1
+    shift
+    # The keeper is a session of its own: godwitd is no leader of its process group, so its number stays that of the job.
+    # shellcheck disable=SC2016 # expanded inside
+    setsid bash -c '
+        cd "$1" || exit 1
+        shift
+        "$@" &
+        printf "%s\n" $! >godwitd.pid.new
+        mv godwitd.pid.new godwitd.pid
+        status=0
+        wait $! || status=$?
+        printf "%s pid %s status %s\n" "$(date -Is)" $! $status >>controller.exit' \
+        keeper "$d" "$@" </dev/null >>"$d/godwitd.log" 2>&1 7>&- 8>&- 9>&- &
+}
+
+controller_has_pid()
+{
+    [[ -s $(controller_dir "$1")/godwitd.pid ]]
+}
+
 # controller_start N: start godwitd detached and wait until it answers. The caller's environment reaches it.
 controller_start()
 {
     local n=$1 d log
     d=$(controller_dir "$n")
     log=$d/godwitd.log
-    # A function in the background would be a shell of its own, and its number not godwitd's.
+    rm -f "$d/godwitd.pid"
     if (($(controller_count) == 1)); then
-        setsid "$GODWITD" --config "$d/godwit.conf" </dev/null >>"$log" 2>&1 7>&- 8>&- 9>&- &
+        controller_run "$d" "$GODWITD" --config "$d/godwit.conf"
     else
-        setsid ip netns exec "$(controller_netns "$n")" "$GODWITD" --config "$d/godwit.conf" \
-            </dev/null >>"$log" 2>&1 7>&- 8>&- 9>&- &
+        controller_run "$d" ip netns exec "$(controller_netns "$n")" "$GODWITD" --config "$d/godwit.conf"
     fi
-    printf '%s\n' $! >"$d/godwitd.pid"
+    wait_until 20 controller_has_pid "$n" || die "godwitd is not started within 20 s; see $log"
     wait_until 60 controller_started "$n" ||
         die "godwitd does not answer on https://$(controller_address "$n"):8774/healthz; see $log"
-    controller_answers "$n" || die "godwitd ended by itself; the last lines of $log:"$'\n'"$(tail -n 5 "$log")"
+    controller_answers "$n" ||
+        die "godwitd ended by itself; $(tail -n 1 "$d/controller.exit" 2>/dev/null); the last lines of $log:"$'\n'"$(tail -n 5 "$log")"
 }
 
 controller_stop()
