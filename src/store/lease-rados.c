@@ -207,11 +207,14 @@ on_watch_broken(void *opaque, uint64_t handle, int code)
     lease->watch_broken = true;
 }
 
+/* A callback may be at work on a thread of librados: it has ended when this returns. */
 static void
 watch_end(LeaseRados *lease)
 {
-    if (lease->is_watching)
+    if (lease->is_watching) {
         rados_unwatch2(lease->io, lease->watch);
+        rados_watch_flush(lease->cluster);
+    }
     lease->is_watching = false;
 }
 
