@@ -15,6 +15,9 @@
 #include <glib-unix.h>
 #include <locale.h>
 #include <malloc.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -43,6 +46,10 @@
 /* What cannot be reached yet is tried again after this. */
 #define RETRY_US (2 * USEC_PER_SEC)
 
+/* How long a stop waits for tasks, and then for what ends soon because nodes are let go of. */
+#define STOP_TASKS_US (10 * USEC_PER_SEC)
+#define STOP_REST_US  (3 * USEC_PER_SEC)
+
 typedef struct Daemon {
     Config *config;
     GMainLoop *loop;
@@ -51,6 +58,7 @@ typedef struct Daemon {
     atomic_bool stopping;
     pthread_mutex_t stop_mutex; /* with the condition: ends the opener's pauses */
     pthread_cond_t stop_changed;
+    int housekeepers;   /* threads; under stop_mutex */
     bool is_active;     /* main thread: the opener is done */
     bool is_announced;  /* opener: systemd knows that we are up */
     char *wait_reason;  /* opener: what was logged last */
@@ -160,6 +168,9 @@ sweep_in_background(void *opaque)
     if (!record_storage_clients(daemon, &error))
         log_event(LOG_LEVEL_WARNING, "daemon", "cannot record the storage's own clients", "reason",
                   error->message, NULL);
+    WITH_MUTEX(&daemon->stop_mutex);
+    daemon->housekeepers--;
+    pthread_cond_broadcast(&daemon->stop_changed);
 }
 
 /* For the crash suite on real nodes: count the fault points of one operation, not those of the
@@ -184,6 +195,10 @@ on_sweep_time(gpointer opaque)
     if (!daemon->is_active)
         return G_SOURCE_CONTINUE;
     watch_sweep(daemon->watch);
+    WITH_MUTEX(&daemon->stop_mutex);
+    if (daemon->housekeepers > 0)
+        return G_SOURCE_CONTINUE; /* the storage is slow to answer */
+    daemon->housekeepers++;
     thread_start_detached("housekeeping", sweep_in_background, daemon);
     return G_SOURCE_CONTINUE;
 }
@@ -373,6 +388,39 @@ start_http(Daemon *daemon, GError **err)
 /* ---- down
  * --------------------------------------------------------------------------------------------- */
 
+/* Ceph's libraries keep threads as long as the process lives (libcephsqlite's client cannot be shut
+ * down, and a call may be on its way that nobody can call back), and exit(3) destroys the objects
+ * with static storage that these threads work with: they then throw, or crash. */
+static _Noreturn void
+end_process(int status)
+{
+    fflush(NULL);
+#ifdef __SANITIZE_ADDRESS__
+    __lsan_do_leak_check();
+#endif
+    _exit(status);
+}
+
+/* What is under way may still have an effect: the lease is kept, so that nobody acts beside it. It
+ * runs out by itself after the end. */
+static _Noreturn void
+leave_at_once(const char *what)
+{
+    log_event(LOG_LEVEL_WARNING, "daemon", "ends with work under way; the next start takes it up",
+              "waited for", what, NULL);
+    end_process(0);
+}
+
+static bool
+housekeeping_ended(Daemon *daemon, int64_t deadline_us)
+{
+    WITH_MUTEX(&daemon->stop_mutex);
+    while (daemon->housekeepers > 0 &&
+           cond_wait_until(&daemon->stop_changed, &daemon->stop_mutex, deadline_us))
+        ;
+    return daemon->housekeepers == 0;
+}
+
 static void
 stop(Daemon *daemon)
 {
@@ -382,10 +430,14 @@ stop(Daemon *daemon)
     if (daemon->has_opener)
         pthread_join(daemon->opener, NULL);
     if (daemon->tasks)
-        task_engine_stop(daemon->tasks, clock_monotonic() + 10 * USEC_PER_SEC);
+        task_engine_stop(daemon->tasks, clock_monotonic() + STOP_TASKS_US);
     if (daemon->hosts)
         hosts_stop(
             daemon->hosts); /* calls under way end, so that nothing waits for a node from here on */
+    if (daemon->tasks && !task_engine_stop(daemon->tasks, clock_monotonic() + STOP_REST_US))
+        leave_at_once("tasks");
+    if (!housekeeping_ended(daemon, clock_monotonic() + STOP_REST_US))
+        leave_at_once("housekeeping");
     if (daemon->watch)
         watch_stop(daemon->watch);
     api_free(daemon->api);
@@ -522,5 +574,8 @@ main(int argc, char **argv)
     config_free(daemon.config);
     if (!ok)
         fprintf(stderr, "godwitd: %s\n", error ? error->message : "failed");
-    return ok ? 0 : 1;
+    g_clear_error(&error);
+    g_clear_pointer(&config_path, g_free);
+    g_clear_pointer(&context, g_option_context_free);
+    end_process(ok ? 0 : 1);
 }

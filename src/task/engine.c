@@ -276,17 +276,14 @@ task_engine_start(TaskEngine *engine, GError **err)
     return true;
 }
 
-void
+bool
 task_engine_stop(TaskEngine *engine, int64_t deadline_us)
 {
     GHashTableIter iter;
     gpointer run;
+    bool idle, join;
 
     pthread_mutex_lock(&engine->mutex);
-    if (!engine->scheduler_on) {
-        pthread_mutex_unlock(&engine->mutex);
-        return;
-    }
     engine->stopping = true;
     g_hash_table_iter_init(&iter, engine->runs);
     while (g_hash_table_iter_next(&iter, &run, NULL))
@@ -295,9 +292,13 @@ task_engine_stop(TaskEngine *engine, int64_t deadline_us)
     while (g_hash_table_size(engine->runs) > 0 || engine->helpers > 0)
         if (!cond_wait_until(&engine->changed, &engine->mutex, deadline_us))
             break;
+    idle = g_hash_table_size(engine->runs) == 0 && engine->helpers == 0;
+    join = engine->scheduler_on;
     engine->scheduler_on = false;
     pthread_mutex_unlock(&engine->mutex);
-    pthread_join(engine->scheduler, NULL);
+    if (join)
+        pthread_join(engine->scheduler, NULL);
+    return idle;
 }
 
 void

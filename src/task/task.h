@@ -29,8 +29,9 @@ task_engine_new(Store *store, Hosts *hosts, const Storage *storage, const TaskSe
 /* Take up every open task of the store, then accept new ones. */
 bool task_engine_start(TaskEngine *engine, GError **err);
 /* Stop taking steps; tasks stay open in the store for the next start. Waits for steps under way
- * until deadline. */
-void task_engine_stop(TaskEngine *engine, int64_t deadline_us);
+ * until deadline. false: some still are, and nothing that they use may be freed. Can be called
+ * again, to wait longer. */
+bool task_engine_stop(TaskEngine *engine, int64_t deadline_us);
 void task_engine_free(TaskEngine *engine);
 
 typedef struct TaskRequest {
