@@ -96,6 +96,19 @@ server_disks(TaskRun *run, GError **err)
     return g_steal_pointer(&disks);
 }
 
+static GPtrArray *
+volume_disks(TaskRun *run, const char *volume_id, GError **err)
+{
+    g_autoptr(GPtrArray) disks = g_ptr_array_new_with_free_func(disk_free);
+    g_autofree char *format = NULL;
+    char *source = NULL;
+
+    if (!storage_volume_source(run_storage(run), volume_id, &source, &format, err))
+        return NULL;
+    add_disk(disks, source, volume_id);
+    return g_steal_pointer(&disks);
+}
+
 typedef struct Client { /* somebody who is not this process */
     const Disk *disk;   /* borrowed */
     char *address;
@@ -459,31 +472,27 @@ part_clear_disk_clients(TaskRun *run, GError **err)
 bool
 part_clear_volume_clients(TaskRun *run, const char *volume_id, GError **err)
 {
-    g_autoptr(GPtrArray) disks = g_ptr_array_new_with_free_func(disk_free);
-    g_autofree char *format = NULL;
-    char *source = NULL;
+    g_autoptr(GPtrArray) disks = volume_disks(run, volume_id, err);
 
-    if (!storage_volume_source(run_storage(run), volume_id, &source, &format, err))
-        return false;
-    add_disk(disks, source, volume_id);
-    return clear_disks(run, disks, NULL, err);
+    return disks && clear_disks(run, disks, NULL, err);
 }
 
 /* ---- recording ---------------------------------------------------------------------------------
  * What was seen waits in the task's state, {"source", "address"} each, until it is committed with
  * the step. */
 
-#define SEEN_KEY "clients"
+#define SEEN_KEY   "clients"
+#define SOURCE_KEY "clients_source" /* of the one disk that was looked at; absent: all of them */
 
-bool
-part_observe_clients(TaskRun *run, const char *host, GError **err)
+/* disks NULL: they could not be named, for the reason in *error. */
+static bool
+observe_disks(TaskRun *run, const char *host, GPtrArray *disks, GError *reason, GError **err)
 {
-    g_autoptr(GPtrArray) clients = g_ptr_array_new_with_free_func(client_free), disks = NULL;
-    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) clients = g_ptr_array_new_with_free_func(client_free);
+    g_autoptr(GError) error = reason;
     json_t *seen;
 
     json_object_del(run->state, SEEN_KEY);
-    disks = server_disks(run, &error);
     if (!disks || !list_clients(run, disks, clients, &error)) {
         if (err_is(error, ERR_FENCED)) {
             g_propagate_error(err, g_steal_pointer(&error));
@@ -504,6 +513,28 @@ part_observe_clients(TaskRun *run, const char *host, GError **err)
     }
     json_object_set_new(run->state, SEEN_KEY, seen);
     return true;
+}
+
+bool
+part_observe_clients(TaskRun *run, const char *host, GError **err)
+{
+    GError *error = NULL;
+    g_autoptr(GPtrArray) disks = server_disks(run, &error);
+
+    json_object_del(run->state, SOURCE_KEY);
+    return observe_disks(run, host, disks, error, err);
+}
+
+bool
+part_observe_volume_clients(TaskRun *run, const char *host, const char *volume_id, GError **err)
+{
+    GError *error = NULL;
+    g_autoptr(GPtrArray) disks = volume_disks(run, volume_id, &error);
+
+    if (disks)
+        json_object_set_new(run->state, SOURCE_KEY,
+                            json_string(((Disk *)g_ptr_array_index(disks, 0))->source));
+    return observe_disks(run, host, disks, error, err);
 }
 
 /* A client that is known keeps the host it is known on: after a move the source's may still be
@@ -542,15 +573,16 @@ bool
 part_record_clients(TaskRun *run, StoreTx *tx, GError **err)
 {
     json_t *seen = json_object_get(run->state, SEEN_KEY), *entry;
-    const char *id = run->task->server_id;
-    const StoreCond of_server[] = {{"server_id", STORE_EQ, id, 0}, {NULL}};
+    const char *id = run->task->server_id, *only = run_state_text(run, SOURCE_KEY);
+    const StoreCond seen_of[] = {
+        {"server_id", STORE_EQ, id, 0}, {only ? "source" : NULL, STORE_EQ, only, 0}, {NULL}};
     g_autoptr(GPtrArray) rows = NULL;
     size_t i;
 
     if (!json_is_array(seen)) /* not seen: what is recorded stays */
         return true;
-    rows = store_list(tx, &DISK_CLIENT, &(StoreQuery){.where = of_server}, err);
-    if (!rows || !store_delete_where(tx, &DISK_CLIENT, of_server, err))
+    rows = store_list(tx, &DISK_CLIENT, &(StoreQuery){.where = seen_of}, err);
+    if (!rows || !store_delete_where(tx, &DISK_CLIENT, seen_of, err))
         return false;
     json_array_foreach(seen, i, entry)
     {

@@ -7,5 +7,9 @@
 /* As part_clear_disk_clients, for one volume, before a running guest gets it. That guest must not
  * have it yet: its client would be refused. */
 bool part_clear_volume_clients(TaskRun *run, const char *volume_id, GError **err);
+/* As part_observe_clients, for one volume: part_record_clients then leaves what is recorded for the
+ * server's other disks. */
+bool
+part_observe_volume_clients(TaskRun *run, const char *host, const char *volume_id, GError **err);
 /* The server is gone, and with it whoever had its disks open. */
 bool part_forget_clients(StoreTx *tx, const char *server_id, GError **err);

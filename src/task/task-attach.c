@@ -4,7 +4,8 @@
  *   attach:  look ─► attach ─► clients        detach:  detach ─► clients
  *
  * look asks the node and touches nothing: a node that does not answer ends the task there, and the
- * volume is available again. From attach on the guest may have the disk. Whether it has is asked of
+ * volume is available again. From attach on the guest may have the disk; once it has, the volume is
+ * in use, and what is left to do (who has it open now) nobody waits for. Whether it has is asked of
  * the guest, by the disk's serial, which is the volume's id. Taking back detaches; only when that
  * is confirmed is the volume let go. If the node went away in the middle, nobody knows: the volume
  * then stays with the server, in use, and the reason says so; to detach it works again as soon as
@@ -50,7 +51,8 @@ has_disk(TaskRun *run, bool *has, GError **err)
 static bool
 observe(TaskRun *run, GError **err)
 {
-    return !run->server->host || part_observe_clients(run, run->server->host, err);
+    return !run->server->host ||
+           part_observe_volume_clients(run, run->server->host, run->volume_id, err);
 }
 
 static Attachment *
@@ -148,30 +150,45 @@ find_entry(const GPtrArray *entries, const char *volume_id)
     return NULL;
 }
 
+/* A server without a domain gets the disk with its next start, which defines it with all of them.
+ */
+static bool
+give_to_domain(TaskRun *run, const DiskSpec *disk, GError **err)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(DomainInfo) info = NULL;
+    bool none;
+
+    if (host_disk_attach(run_hosts(run), run->server->host, run->server_id, disk, DEADLINE_WORK,
+                         &error))
+        return true;
+    if (err_is(error, ERR_NOT_FOUND)) {
+        info = look_at_domain(run, &none, err);
+        if (!info || info->state == DOMAIN_ABSENT)
+            return info != NULL;
+    }
+    g_propagate_error(err, g_steal_pointer(&error));
+    return false;
+}
+
 static bool
 give_to_guest(TaskRun *run, GError **err)
 {
-    bool none;
-    g_autoptr(DomainInfo) info = look_at_domain(run, &none, err);
     g_autoptr(GPtrArray) entries = NULL;
     g_auto(DiskSpec) disk = {0};
     const ServerVolume *entry;
 
-    if (!info)
-        return none;
+    if (!run->server->host)
+        return true;
     if (!part_clear_volume_clients(run, run->volume_id, err))
         return false;
-    if (info->state == DOMAIN_ABSENT) /* its next start defines it with all its disks */
-        return true;
     entries = part_server_volumes(run, err);
     if (!entries)
         return false;
     entry = find_entry(entries, run->volume_id);
     if (!entry)
         return err_set(err, ERR_BUG, "volume %s is attached without a record", run->volume_id);
-    return part_volume_disk(run, entry, &disk, err) &&
-           host_disk_attach(run_hosts(run), run->server->host, run->server_id, &disk, DEADLINE_WORK,
-                            err);
+    return part_volume_disk(run, entry, &disk, err) && give_to_domain(run, &disk, err);
 }
 
 static bool
@@ -186,8 +203,7 @@ undo_attach(TaskRun *run, GError **err)
 static bool
 attach_succeeded(TaskRun *run, StoreTx *tx, GError **err)
 {
-    return keep(run, tx, err) &&
-           part_finish_action(run, tx, "compute_attach_volume", run->server->host, NULL, err);
+    return part_finish_action(run, tx, "compute_attach_volume", run->server->host, NULL, err);
 }
 
 static bool
@@ -209,7 +225,7 @@ attach_failed(TaskRun *run, StoreTx *tx, const GError *reason, GError **err)
 
 static const TaskStep attach_steps[] = {
     {"look", NULL, look, commit_look, NULL},
-    {"attach", probe_attach, give_to_guest, NULL, undo_attach},
+    {"attach", probe_attach, give_to_guest, keep, undo_attach},
     {"clients", NULL, observe, part_record_clients, NULL},
 };
 const TaskKind task_volume_attach = {"volume-attach",   attach_steps,     3,
