@@ -172,3 +172,16 @@ bool process_run(const char *const argv[], int64_t deadline_us, char **output, G
 typedef bool (*ProcessOutputFn)(void *opaque, const char *data, size_t size);
 bool process_run_watched(const char *const argv[], int64_t deadline_us, ProcessOutputFn on_output,
                          void *opaque, GError **err);
+
+typedef struct ProcessTalk {
+    const char *const *argv; /* as process_run */
+    const char *input;       /* for its standard input, which then ends */
+    size_t input_size;
+    int cancel_fd; /* readable: end it, ERR_CANCELLED; -1: none */
+    int64_t deadline_us;
+} ProcessTalk;
+
+/* Run it, feed it, wait for it. *status is its exit status, which is not judged here; output gets
+ * stdout (at most 4 MiB), complaint the end of stderr; both also when it was ended. Blocks. */
+bool process_talk(const ProcessTalk *talk, int *status, GString *output, GString *complaint,
+                  GError **err);

@@ -119,3 +119,55 @@ typedef struct MeshKey {
 char *render_known_hosts(const MeshKey *keys, unsigned n, GError **err);
 char *render_authorized_keys(const MeshKey *keys, unsigned n, GError **err);
 char *render_ssh_config(const MeshKey *keys, unsigned n, const char *user);
+
+/* ---- a node, through ssh (ssh.c) ---------------------------------------------------------------
+ *
+ * The operator's own ssh with his configuration, agent and jump hosts; never a question on the
+ * terminal. One connection per node, which the scripts share. Not for several threads at once. */
+typedef struct SshOptions {
+    const char *config;     /* ssh -F; NULL: the operator's */
+    const char *backup_dir; /* on the node; NULL: /var/backups/godwit */
+    int cancel_fd;          /* readable: scripts are called off with ERR_CANCELLED; -1: none */
+} SshOptions;
+
+typedef struct NodeSsh NodeSsh;
+
+/* Connect and become root, by sudo where need be. Blocks for 20 s at most. ERR_UNREACHABLE and
+ * ERR_FORBIDDEN say what ssh or sudo said and what to do. */
+NodeSsh *ssh_open(const NodeTarget *target, const SshOptions *options, GError **err);
+void ssh_close(NodeSsh *ssh);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(NodeSsh, ssh_close)
+
+/* Run body with sh as root, args as its "$@". Nothing of it runs unless all of it arrived. *output
+ * (may be NULL) gets stdout. Another exit status than 0 is ERR_BACKEND with the end of stderr. */
+bool ssh_script(NodeSsh *ssh, const char *body, const char *const *args, int seconds, char **output,
+                GError **err);
+
+const char *ssh_backup_dir(const NodeSsh *ssh);
+const char *ssh_name(const NodeSsh *ssh); /* the target, as given */
+
+/* ---- files on a node (node-file.c) -------------------------------------------------------------
+ */
+
+typedef struct NodeFile {
+    char *path;
+    char *text;   /* NULL: there is no such file */
+    char *sha256; /* "absent" */
+} NodeFile;
+
+NodeFile *node_file_read(NodeSsh *ssh, const char *path, GError **err);
+void node_file_free(NodeFile *file);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(NodeFile, node_file_free)
+
+/* Replace the file that was read by text, in one rename; a symbolic link stays one. Mode and owner
+ * stay as they are; those given ("0640", "root:libvirt-qemu") are for a file that is new. What was
+ * there before Godwit first wrote is kept for undo. ERR_CONFLICT if it was changed since it was
+ * read. */
+bool node_file_write(NodeSsh *ssh, const NodeFile *file, const char *text, const char *mode,
+                     const char *owner, GError **err);
+
+/* Put back what was there before the first write, file by file; files changed by others since are
+ * left alone and named. *report: a line per file. Nothing to undo is no error. */
+bool node_files_undo(NodeSsh *ssh, char **report, GError **err);
+/* A line per file that is not as it was written. */
+bool node_files_drift(NodeSsh *ssh, char **report, GError **err);
