@@ -26,6 +26,10 @@ node_lock()
 
 node_pid()
 {
+    if bare_here; then
+        bare_pid "$1"
+        return
+    fi
     pid_of "$(node_dir "$1")/pid" "$(node_dir "$1")"
 }
 
@@ -129,6 +133,10 @@ node_sshd_answers()
 node_start()
 {
     local host=$1 d pid
+    if bare_here; then
+        bare_start "$host"
+        return
+    fi
     d=$(node_dir "$host")
     rm -f "$d/pid"
     setsid unshare --mount --uts --ipc --net --pid --fork --propagation private \
@@ -143,6 +151,10 @@ node_start()
 node_ready()
 {
     local host=$1 d
+    if bare_here; then
+        bare_ready "$host"
+        return
+    fi
     d=$(node_dir "$host")
     if [[ -e $d/cut ]] || grep -qs "^from $LAB_CONTROLLER\$" "$d/rules"; then
         wait_until 30 node_libvirt_answers_inside "$host" ||
@@ -189,7 +201,8 @@ nodes_make_known()
         printf 'host%s,%s.%s %s\n' "$i" "$LAB_NET" "$i" "${key% *}"
     done >"$STATE/ssh/known_hosts"
     for ((i = 1; i <= n; i++)); do
-        cp "$STATE/ssh/known_hosts" "$STATE/nodes/host$i/etc/ssh/ssh_known_hosts"
+        # Bare nodes do not know each other: that is for whoever prepares them.
+        bare_here || cp "$STATE/ssh/known_hosts" "$STATE/nodes/host$i/etc/ssh/ssh_known_hosts"
     done
     {
         printf 'Host *\n    User root\n    IdentityFile %s/ssh/id_ed25519\n    IdentitiesOnly yes\n' "$STATE"
@@ -206,7 +219,11 @@ nodes_up()
     local i n=$1 jobs=()
     nodes_make_keys
     for ((i = 1; i <= n; i++)); do
-        node_make "host$i"
+        if bare_here; then
+            bare_make "host$i"
+        else
+            node_make "host$i"
+        fi
     done
     nodes_make_known
     for ((i = 1; i <= n; i++)); do
@@ -261,6 +278,7 @@ cmd_libvirtd()
     (($# == 2)) || die "usage: lab libvirtd HOST pid|kill|start"
     local host=$1 init pid
     node_must_exist "$host"
+    ! bare_here || die "bare nodes have systemd: lab/lab exec $host systemctl … libvirtd"
     node_lock "$host"
     init=$(node_pid "$host") || die "$host is switched off"
     case $2 in
