@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck disable=SC2153 # STATE is set by whoever includes this
 # bare.sh: bare nodes (up --bare): each a Debian 12 of its own with systemd, dbus, sshd and apt, and nothing else.
 #
 # The base tree and a repository with the packages that preparing a node needs are made once and kept in the cache, so

@@ -576,6 +576,7 @@ api_new(const ApiConfig *config)
     api->config.region = g_strdup(config->region);
     api->config.scratch = g_strdup(config->scratch);
     api->standing = standing_new(config->store != NULL);
+    api->config.pki_dir = g_strdup(config->pki_dir);
     api->groups = g_ptr_array_new_with_free_func(group_free);
     api->routes = g_array_new(TRUE, TRUE, sizeof(HttpRoute));
     for (size_t i = 0; i < G_N_ELEMENTS(api_tables); i++)
@@ -602,6 +603,7 @@ api_free(Api *api)
     g_free((char *)api->config.region);
     g_free((char *)api->config.scratch);
     standing_free(api->standing);
+    g_free((char *)api->config.pki_dir);
     g_free(api);
 }
 

@@ -17,6 +17,7 @@ typedef struct ApiConfig {
     const char *public_url; /* "https://10.88.0.254:8774", without a trailing slash */
     const char *region;     /* "RegionOne" */
     const char *scratch;    /* directory for a copy of the state on its way out; NULL: no copies */
+    const char *pki_dir;    /* of Godwit's CA */
     double cpu_ratio, ram_ratio;
     int64_t reserved_ram_mb;
     /* A host row was made, changed or removed: connect or drop it. */

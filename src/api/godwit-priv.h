@@ -11,6 +11,10 @@ void godwit_host_show(ApiCall *call);
 void godwit_host_update(ApiCall *call);
 void godwit_host_delete(ApiCall *call);
 
+/* godwit-certificates.c */
+void godwit_ca_show(ApiCall *call);
+void godwit_certificate_create(ApiCall *call);
+
 /* godwit-moves.c */
 void godwit_migrations_list(ApiCall *call);
 void godwit_migration_show(ApiCall *call);

@@ -264,6 +264,8 @@ const ApiRoute api_godwit_routes[] = {
     V1("GET", "hosts/{name}", godwit_host_show, API_ADMIN, API_BODY_NONE),
     V1("PUT", "hosts/{name}", godwit_host_update, API_ADMIN, API_BODY_JSON),
     V1("DELETE", "hosts/{name}", godwit_host_delete, API_ADMIN, API_BODY_NONE),
+    V1("GET", "ca", godwit_ca_show, API_READER, API_BODY_NONE),
+    V1("POST", "certificates", godwit_certificate_create, API_ADMIN, API_BODY_JSON),
     V1("GET", "migrations", godwit_migrations_list, API_READER, API_BODY_NONE),
     V1("GET", "migrations/{id}", godwit_migration_show, API_READER, API_BODY_NONE),
     V1("GET", "servers/{id}", godwit_server_show, API_ADMIN, API_BODY_NONE),

@@ -171,7 +171,8 @@ typedef struct CliCommand {
 /* One table per noun, ended by name == NULL. */
 extern const CliCommand server_commands[], migration_commands[], host_commands[], image_commands[],
     flavor_commands[], network_commands[], keypair_commands[], cpu_commands[], status_commands[],
-    storage_commands[], volume_commands[], snapshot_commands[], task_commands[], state_commands[];
+    storage_commands[], volume_commands[], snapshot_commands[], task_commands[], state_commands[],
+    prepare_commands[];
 
 /* Print what was asked for: as a table, or the raw JSON with --json. */
 void cli_print_list(Cli *cli, const json_t *rows, const Column *columns);

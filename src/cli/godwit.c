@@ -16,7 +16,7 @@ enum {
 static const CliCommand *const nouns[] = {
     status_commands,  task_commands,     host_commands,    server_commands, migration_commands,
     volume_commands,  snapshot_commands, storage_commands, image_commands,  flavor_commands,
-    network_commands, keypair_commands,  cpu_commands,     state_commands,
+    network_commands, keypair_commands,  cpu_commands,     state_commands,  prepare_commands,
 };
 
 #define COMMAND_WORDS_MAX 3 /* "volume type list" */
@@ -182,8 +182,8 @@ command_run(const CliCommand *command, const CliArgs *args)
     if (config) {
         cli.client = client_new(config);
         ok = command->run(&cli, &error);
-        client_free(cli.client);
     }
+    client_free(cli.client);
     if (error)
         return failed(command, error);
     if (!ok || fflush(stdout) != 0) {

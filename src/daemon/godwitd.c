@@ -357,6 +357,7 @@ start_http(Daemon *daemon, GError **err)
                             .may_answer = may_act,
                             .public_url = config->url,
                             .region = config->region,
+                            .pki_dir = dir,
                             .cpu_ratio = config->cpu_ratio,
                             .ram_ratio = config->ram_ratio,
                             .reserved_ram_mb = config->reserved_ram_mb,

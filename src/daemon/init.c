@@ -30,6 +30,30 @@ url_host(const char *url)
     return g_strndup(start, length);
 }
 
+/* The controller's own way into libvirtd over TLS: qemu+tls://HOST/system?pkipath=DIR/libvirt.
+ * libvirt looks there for files of these names. */
+static bool
+client_certificate(const char *dir, const char *host, GError **err)
+{
+    static const char *const links[][2] = {{"../ca.pem", "cacert.pem"},
+                                           {"../libvirt-controller.pem", "clientcert.pem"},
+                                           {"../libvirt-controller-key.pem", "clientkey.pem"}};
+    const char *names[] = {host, NULL};
+    PkiSubject subject = {.common_name = "libvirt-controller", .names = names, .client = true};
+    g_autofree char *libvirt = g_build_filename(dir, "libvirt", NULL);
+
+    if (!pki_certificate_ensure(dir, "libvirt-controller", &subject, err))
+        return false;
+    if (mkdir(libvirt, 0700) != 0 && errno != EEXIST)
+        return err_set(err, ERR_BACKEND, "cannot make %s: %s", libvirt, errno_text(errno));
+    for (size_t i = 0; i < G_N_ELEMENTS(links); i++) {
+        g_autofree char *link = g_build_filename(libvirt, links[i][1], NULL);
+        if (symlink(links[i][0], link) != 0 && errno != EEXIST)
+            return err_set(err, ERR_BACKEND, "cannot make %s: %s", link, errno_text(errno));
+    }
+    return true;
+}
+
 bool
 init_certificate(const Config *config, GError **err)
 {
@@ -38,7 +62,8 @@ init_certificate(const Config *config, GError **err)
                            "127.0.0.1", g_get_host_name(),      NULL};
     PkiSubject subject = {.common_name = host, .names = names, .server = true};
 
-    return pki_ca_ensure(dir, err) && pki_certificate_ensure(dir, "server", &subject, err);
+    return pki_ca_ensure(dir, err) && pki_certificate_ensure(dir, "server", &subject, err) &&
+           client_certificate(dir, host, err);
 }
 
 static bool

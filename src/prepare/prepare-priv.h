@@ -138,6 +138,9 @@ NodeSsh *ssh_open(const NodeTarget *target, const SshOptions *options, GError **
 void ssh_close(NodeSsh *ssh);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(NodeSsh, ssh_close)
 
+/* From now on nothing is called off: for tidying up after Ctrl-C. */
+void ssh_shield(NodeSsh *ssh);
+
 /* Run body with sh as root, args as its "$@". Nothing of it runs unless all of it arrived. *output
  * (may be NULL) gets stdout. Another exit status than 0 is ERR_BACKEND with the end of stderr. */
 bool ssh_script(NodeSsh *ssh, const char *body, const char *const *args, int seconds, char **output,

@@ -31,3 +31,57 @@ typedef enum PrepareTransport {
 
 extern const char *const transport_names[N_TRANSPORTS];
 bool transport_parse(const char *name, PrepareTransport *transport);
+
+/* ---- preparing (prepare-run.c) ------------------------------------------------------------------
+ *
+ * All nodes at once, each in a thread of its own, in three parts; a part begins when every node has
+ * ended the one before:
+ *
+ *   look     connect, system, packages, addresses
+ *   change   certificates, firewall, configuration, units, restart, listening
+ *   verify   every node is reached from every other one
+ *
+ * If looking fails on one node, nothing is changed on any, apart from packages that are installed
+ * by then. What holds already is left alone, and said to be. */
+typedef enum StepState {
+    STEP_RUNNING,
+    STEP_SAME,    /* it held already */
+    STEP_CHANGED, /* or, in a dry run: would be changed */
+    STEP_FAILED,
+} StepState;
+
+typedef struct PrepareEvents {
+    /* Never two at a time. detail may be several lines (a difference); NULL: nothing to add. */
+    void (*on_step)(void *opaque, unsigned node, const char *step, StepState state,
+                    const char *detail);
+    /* Sign a request made on a node; role: "libvirt" or "qemu". names: DNS names and addresses,
+     * NULL-ended. *certificate: PEM, yours. */
+    bool (*sign)(void *opaque, const char *role, const char *host, const char *csr,
+                 const char *const *names, char **certificate, GError **err);
+    void *opaque;
+} PrepareEvents;
+
+typedef struct PrepareOptions {
+    PrepareTransport transport;
+    bool listen;                    /* libvirtd --listen instead of systemd's sockets */
+    bool ceph;                      /* disks on Ceph: its packages too */
+    bool plaintext_accepted;        /* tcp without a firewall */
+    bool firewall;                  /* Godwit's own table; false leaves the node's firewall alone */
+    bool dry_run;                   /* look and show, change nothing */
+    bool static_ownership;          /* dynamic_ownership = 0 */
+    const char *listen_address;     /* numeric; NULL: all */
+    const char *user, *group;       /* whom QEMU runs as; NULL: the distribution's */
+    unsigned moves;                 /* at one time, that a node shall carry */
+    const char *const *controllers; /* numeric addresses, NULL-ended */
+    const char *ca;                 /* PEM; NULL with transports that need none */
+    const char *ssh_config;         /* ssh -F; NULL: the operator's */
+    int cancel_fd;                  /* readable: stop; -1: never */
+} PrepareOptions;
+
+/* true if every node is prepared and verified. Otherwise *err says which are not; what failed on
+ * each was told to on_step. Idempotent. Blocks, for minutes when packages are installed. */
+bool prepare_hosts(const NodeTarget *const *targets, unsigned n, const PrepareOptions *options,
+                   const PrepareEvents *events, GError **err);
+/* Put the files back, and the daemons with them; packages stay, and so do certificates. */
+bool prepare_undo(const NodeTarget *const *targets, unsigned n, const PrepareOptions *options,
+                  const PrepareEvents *events, GError **err);

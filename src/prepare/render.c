@@ -80,6 +80,8 @@ settings_libvirtd(const NodeSettings *settings, GError **err)
         good = setting_add_text(all, "tls_port", tls_port, err) &&
                setting_add_text(all, "auth_tls", "none", err);
         setting_add_number(all, "tls_no_verify_certificate", 0);
+        /* Certificates of this role only: QEMU's, of the same CA, must not open libvirtd. */
+        setting_add(all, "tls_allowed_dn_list", g_strdup("[ \"CN=libvirt-*\" ]"));
     } else if (settings->transport == TRANSPORT_TCP) {
         good = setting_add_text(all, "tcp_port", tcp_port, err) &&
                setting_add_text(all, "auth_tcp", "none", err);

@@ -273,6 +273,12 @@ ssh_close(NodeSsh *ssh)
     g_free(ssh);
 }
 
+void
+ssh_shield(NodeSsh *ssh)
+{
+    ssh->options.cancel_fd = -1;
+}
+
 const char *
 ssh_backup_dir(const NodeSsh *ssh)
 {
