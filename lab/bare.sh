@@ -148,6 +148,9 @@ bare_pid()
 bare_controller_up()
 {
     controller_write_conf
+    # Bare nodes are prepared as operators are told to: with TLS, for libvirt's channel and for the memory.
+    sed -i 's|^live_migration_uri = .*|live_migration_uri = qemu+tls://%s/system\nlive_migration_with_native_tls = true|' \
+        "$GODWIT_CONF"
     "$GODWITD" init --config "$GODWIT_CONF" >>"$STATE/godwit/godwitd.log" 2>&1 ||
         die "godwitd init failed:"$'\n'"$(tail -n 5 "$STATE/godwit/godwitd.log")"
     controller_start

@@ -240,8 +240,60 @@ static const CliOption prepare_options[] = {
     {0},
 };
 
+/* Exit codes for monitoring: 0 if all is well, 1 if a check failed or warns and --strict is given.
+ */
+static bool
+doctor(Cli *cli, GError **err)
+{
+    static const Column columns[] = {{"host", "host"},     {"check", "check"},
+                                     {"status", "status"}, {"evidence", "evidence"},
+                                     {"remedy", "remedy"}, {0}};
+    Preparing preparing = {.cli = cli};
+    PrepareOptions options = {.cancel_fd = -1};
+    g_autoptr(GPtrArray) checks = NULL;
+    g_autoptr(json_t) rows = json_array();
+    unsigned counts[3] = {0};
+    bool ok = targets_parse(&preparing, cli->args, err);
+
+    interrupt_catch(&options);
+    if (ok)
+        checks = doctor_run((const NodeTarget *const *)preparing.targets, preparing.n,
+                            args_text(cli->args, "ssh-config"), options.cancel_fd,
+                            args_flag(cli->args, "drift"), err);
+    for (unsigned i = 0; checks && i < checks->len; i++) {
+        const Check *check = g_ptr_array_index(checks, i);
+
+        counts[check->status]++;
+        json_array_append_new(rows,
+                              json_pack("{s:s,s:s,s:s,s:s,s:s?}", "host", check->host, "check",
+                                        check->name, "status", check_status_names[check->status],
+                                        "evidence", check->evidence, "remedy", check->remedy));
+    }
+    if (checks)
+        cli_print_list(cli, rows, columns);
+    for (unsigned i = 0; preparing.targets && preparing.targets[i]; i++)
+        node_target_free(preparing.targets[i]);
+    g_free(preparing.targets);
+    if (!checks)
+        return false;
+    if (counts[CHECK_FAIL] > 0 || (counts[CHECK_WARN] > 0 && args_flag(cli->args, "strict")))
+        return err_set(err, ERR_CONFLICT, "%u checks failed, %u warn, %u passed",
+                       counts[CHECK_FAIL], counts[CHECK_WARN], counts[CHECK_PASS]);
+    cli_say(cli, "no check failed, %u warn, %u passed", counts[CHECK_WARN], counts[CHECK_PASS]);
+    return true;
+}
+
+static const CliOption doctor_options[] = {
+    {"drift", CLI_FLAG, NULL, "only compare the nodes with what prepare wrote"},
+    {"strict", CLI_FLAG, NULL, "fail on warnings too"},
+    {"ssh-config", CLI_TEXT, "FILE", "as ssh -F"},
+    {0},
+};
+
 const CliCommand prepare_commands[] = {
     {"host prepare", "[USER@]HOST...", 1, 200, prepare_options, host_prepare,
      "make machines into compute nodes, over ssh", true},
+    {"doctor", "[USER@]HOST...", 1, 200, doctor_options, doctor,
+     "check everything that a move needs, over ssh", true},
     {0},
 };

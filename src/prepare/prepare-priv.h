@@ -132,7 +132,7 @@ typedef struct SshOptions {
 
 typedef struct NodeSsh NodeSsh;
 
-/* Connect and become root, by sudo where need be. Blocks for 20 s at most. ERR_UNREACHABLE and
+/* Connect and become root, by sudo where need be. Blocks for 45 s at most. ERR_UNREACHABLE and
  * ERR_FORBIDDEN say what ssh or sudo said and what to do. */
 NodeSsh *ssh_open(const NodeTarget *target, const SshOptions *options, GError **err);
 void ssh_close(NodeSsh *ssh);

@@ -85,3 +85,29 @@ bool prepare_hosts(const NodeTarget *const *targets, unsigned n, const PrepareOp
 /* Put the files back, and the daemons with them; packages stay, and so do certificates. */
 bool prepare_undo(const NodeTarget *const *targets, unsigned n, const PrepareOptions *options,
                   const PrepareEvents *events, GError **err);
+
+/* ---- the doctor (doctor.c, doctor-judge.c)
+ * -------------------------------------------------------
+ *
+ * What ssh sees of every prerequisite of a move, node by node and between nodes. Changes nothing.
+ */
+typedef enum CheckStatus {
+    CHECK_PASS,
+    CHECK_WARN, /* moves work, or most of them; somebody should look */
+    CHECK_FAIL, /* moves fail */
+} CheckStatus;
+
+extern const char *const check_status_names[]; /* "PASS", … */
+
+typedef struct Check {
+    const char *name; /* "clock" */
+    CheckStatus status;
+    char *host;
+    char *evidence; /* what was seen */
+    char *remedy;   /* NULL if there is nothing to do */
+} Check;
+
+/* GPtrArray of Check *, in the order of nodes. A node that cannot be looked at is a check that
+ * failed. drift_only: compare with what prepare wrote, nothing else. Blocks. */
+GPtrArray *doctor_run(const NodeTarget *const *targets, unsigned n, const char *ssh_config,
+                      int cancel_fd, bool drift_only, GError **err);

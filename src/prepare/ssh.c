@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONNECT_SECONDS 20
+#define CONNECT_SECONDS 45
 #define SSH_FAILED      255 /* ssh's own exit status when it is ssh that failed */
 
 struct NodeSsh {

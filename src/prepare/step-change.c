@@ -153,6 +153,23 @@ step_firewall(PrepareNode *node, GError **err)
            ssh_script(node->ssh, load, NULL, SCRIPT_SECONDS, NULL, err);
 }
 
+/* libvirtd does not start with --listen when systemd listens for it: an earlier drop-in is emptied.
+ */
+static bool
+listen_reset(PrepareNode *node, const char *listener, bool *reset, GError **err)
+{
+    g_autofree char *path = g_strdup_printf("/etc/systemd/system/%s.d/godwit.conf", listener);
+    g_autoptr(NodeFile) file = NULL;
+
+    *reset = false;
+    if (node->mode == DAEMON_LISTEN)
+        return true;
+    file = node_file_read(node->ssh, path, err);
+    return file != NULL &&
+           (file->text == NULL || *file->text == '\0' ||
+            node_file_make(node, "units", path, file, "", "0644", "root:root", reset, err));
+}
+
 bool
 step_units(PrepareNode *node, GError **err)
 {
@@ -165,13 +182,15 @@ step_units(PrepareNode *node, GError **err)
     g_autofree char *text = node->mode == DAEMON_LISTEN
                                 ? render_service_listen(node->distro->libvirtd)
                                 : render_socket(&settings);
-    bool changed;
+    bool changed, reset;
 
+    if (!listen_reset(node, units->listener, &reset, err))
+        return false;
     if (!node_file_make(node, "units", path, NULL, text, "0644", "root:root", &changed, err))
         return false;
-    if (!changed)
+    if (!changed && !reset)
         node_step(node, "units", STEP_SAME, NULL);
-    node->restart = node->restart || changed;
+    node->restart = node->restart || changed || reset;
     return true;
 }
 
@@ -298,16 +317,17 @@ static const char undo_script[] =
     "if systemctl -q is-enabled " RULES_UNIT " 2>/dev/null; then\n"
     "  systemctl -q disable --now " RULES_UNIT "\n"
     "fi\n"
+    "systemctl -q stop " RULES_UNIT " 2>/dev/null\n"
     "nft delete table inet godwit_node 2>/dev/null\n"
-    "for s in libvirtd virtproxyd; do\n"
-    "  systemctl cat $s.service >/dev/null 2>&1 || continue\n"
-    "  systemctl -q unmask $s.socket $s-ro.socket $s-admin.socket $s-tls.socket $s-tcp.socket\n"
-    "  systemctl -q disable --now $s-tls.socket $s-tcp.socket\n"
-    "done\n"
     "systemctl daemon-reload\n"
     "for s in libvirtd virtproxyd; do\n"
     "  systemctl cat $s.service >/dev/null 2>&1 || continue\n"
-    "  systemctl stop $s.service; systemctl start $s.socket; systemctl start $s.service || exit 1\n"
+    "  systemctl -q unmask $s.socket $s-ro.socket $s-admin.socket $s-tls.socket $s-tcp.socket\n"
+    "  systemctl -q disable $s-tls.socket $s-tcp.socket\n"
+    "  systemctl stop $s-tls.socket $s-tcp.socket $s.service 2>/dev/null\n"
+    "  systemctl start $s.socket $s-ro.socket $s-admin.socket\n"
+    "  systemctl start $s.service || { journalctl -u $s.service -n 3 -o cat --no-pager >&2; exit "
+    "1; }\n"
     "done";
 
 bool
