@@ -138,7 +138,7 @@ options_read(const CliArgs *args, PrepareOptions *options, GPtrArray *controller
     int64_t moves = 4;
 
     if (transport && !transport_parse(transport, &options->transport))
-        return usage_error(err, "--transport takes tls or tcp, not \"%s\"", transport);
+        return usage_error(err, "--transport takes tls, tcp or ssh, not \"%s\"", transport);
     if (!args_int(args, "moves", 1, 64, &moves, err))
         return false;
     for (unsigned i = 0; given && i < given->len; i++) {
@@ -158,6 +158,8 @@ options_read(const CliArgs *args, PrepareOptions *options, GPtrArray *controller
     options->static_ownership = args_flag(args, "static-ownership");
     options->user = args_text(args, "user");
     options->group = args_text(args, "group");
+    options->mesh_user = args_text(args, "ssh-mesh");
+    options->mesh_shell = args_flag(args, "mesh-shell");
     options->ssh_config = args_text(args, "ssh-config");
     return !options->listen_address ||
            address_check("listen-address", options->listen_address, err);
@@ -184,7 +186,7 @@ prepare_run(Cli *cli, Preparing *preparing, PrepareOptions *options, GError **er
     interrupt_catch(options);
     if (args_flag(cli->args, "undo"))
         return prepare_undo(targets, preparing->n, options, &events, err);
-    if (options->transport == TRANSPORT_TLS && !options->dry_run) {
+    if (options->transport != TRANSPORT_TCP && !options->dry_run) {
         if (!client_ensure(cli, err) || !(ca = cli_get(cli, SERVICE_GODWIT, "/ca", "ca", err)))
             return false;
         options->ca = json_text_at(ca, "certificate");
@@ -222,7 +224,7 @@ host_prepare(Cli *cli, GError **err)
 }
 
 static const CliOption prepare_options[] = {
-    {"transport", CLI_TEXT, "tls|tcp", "how nodes talk to each other (tls)"},
+    {"transport", CLI_TEXT, "tls|tcp|ssh", "how nodes talk to each other (tls)"},
     {"controller", CLI_LIST, "IP", "address of a controller, let through the firewall"},
     {"moves", CLI_TEXT, "N", "moves at one time that a node shall carry (4)"},
     {"dry-run", CLI_FLAG, NULL, "show what would be changed, change nothing"},
@@ -234,6 +236,8 @@ static const CliOption prepare_options[] = {
     {"user", CLI_TEXT, "NAME", "user that QEMU runs as (the distribution's)"},
     {"group", CLI_TEXT, "NAME", "group that QEMU runs as (the distribution's)"},
     {"static-ownership", CLI_FLAG, NULL, "dynamic_ownership = 0: libvirt changes no file's owner"},
+    {"ssh-mesh", CLI_TEXT, "USER", "this user runs commands on every other node by ssh"},
+    {"mesh-shell", CLI_FLAG, NULL, "give that user a shell if he has none"},
     {"no-firewall", CLI_FLAG, NULL, "leave the node's firewall alone"},
     {"i-know-it-is-plaintext", CLI_FLAG, NULL, "transport tcp without a firewall"},
     {"ssh-config", CLI_TEXT, "FILE", "as ssh -F"},

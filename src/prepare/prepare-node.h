@@ -17,8 +17,10 @@ typedef struct PrepareNode {
     const Distro *distro;
     DaemonMode mode;
     char *hostname;
-    char *nft;
     GPtrArray *addresses; /* char *, numeric; the first is the one that ssh reached */
+
+    char *mesh_home, *mesh_group, *mesh_key; /* of the user that the nodes share */
+    GPtrArray *host_keys;                    /* "type base64", and a NULL */
 
     bool restart; /* something was changed that the daemons must take up */
     bool reload;  /* certificates were */
@@ -35,6 +37,8 @@ struct PrepareRun {
 
 void node_step(PrepareNode *node, const char *step, StepState state, const char *detail);
 NodeSettings node_settings(const PrepareNode *node);
+/* By whatever name or address somebody may ask for this node; borrowed strings. */
+GPtrArray *node_names(const PrepareNode *node);
 
 /* Each tells its state through node_step, except that the caller tells of a failure. */
 typedef bool (*NodeStepFn)(PrepareNode *node, GError **err);
@@ -47,6 +51,9 @@ typedef struct NodeStep {
 bool step_connect(PrepareNode *node, GError **err);
 bool step_system(PrepareNode *node, GError **err);
 bool step_packages(PrepareNode *node, GError **err);
+bool step_keys(PrepareNode *node, GError **err);
+bool step_mesh(PrepareNode *node, GError **err);
+bool step_mesh_check(PrepareNode *node, GError **err);
 bool step_certificates(PrepareNode *node, GError **err);
 bool step_firewall(PrepareNode *node, GError **err);
 bool step_libvirt(PrepareNode *node, GError **err);

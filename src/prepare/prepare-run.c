@@ -11,17 +11,20 @@ static const NodeStep look_steps[] = {
     {NULL},
 };
 
-static const NodeStep change_steps[] = {
-    {"certificates", step_certificates},
-    {"firewall", step_firewall},
-    {"libvirt", step_libvirt},
-    {"qemu", step_qemu},
-    {"units", step_units},
-    {"restart", step_restart},
+static const NodeStep key_steps[] = {
+    {"keys", step_keys},
     {NULL},
 };
 
+static const NodeStep change_steps[] = {
+    {"ssh-mesh", step_mesh},     {"certificates", step_certificates},
+    {"firewall", step_firewall}, {"libvirt", step_libvirt},
+    {"qemu", step_qemu},         {"units", step_units},
+    {"restart", step_restart},   {NULL},
+};
+
 static const NodeStep verify_steps[] = {
+    {"ssh-check", step_mesh_check},
     {"verify", step_verify},
     {NULL},
 };
@@ -59,6 +62,23 @@ node_settings(const PrepareNode *node)
         .dynamic_ownership = !options->static_ownership,
         .moves = options->moves,
     };
+}
+
+GPtrArray *
+node_names(const PrepareNode *node)
+{
+    GPtrArray *names = g_ptr_array_new();
+    unsigned where;
+
+    g_ptr_array_add(names, node->target->host);
+    if (node->hostname != NULL && !g_str_equal(node->hostname, node->target->host))
+        g_ptr_array_add(names, node->hostname);
+    for (unsigned i = 0; i < node->addresses->len; i++) {
+        char *address = g_ptr_array_index(node->addresses, i);
+        if (!g_ptr_array_find_with_equal_func(names, address, g_str_equal, &where))
+            g_ptr_array_add(names, address);
+    }
+    return names;
 }
 
 static void
@@ -128,7 +148,10 @@ run_close(PrepareRun *run, bool good, GError **err)
         node_unlock(node);
         ssh_close(node->ssh);
         g_free(node->hostname);
-        g_free(node->nft);
+        g_free(node->mesh_home);
+        g_free(node->mesh_group);
+        g_free(node->mesh_key);
+        g_clear_pointer(&node->host_keys, g_ptr_array_unref);
         g_ptr_array_unref(node->addresses);
         g_clear_error(&node->error);
     }
@@ -152,17 +175,18 @@ targets_check(const NodeTarget *const *targets, unsigned n, GError **err)
 static bool
 options_check(const PrepareOptions *options, GError **err)
 {
-    if (options->transport == TRANSPORT_SSH)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "this version sets up the transports tls and tcp; for ssh, make keys for "
-                       "root on the nodes by hand");
+    if (options->transport == TRANSPORT_SSH && options->mesh_user != NULL &&
+        !g_str_equal(options->mesh_user, "root"))
+        return err_set(
+            err, ERR_INVALID,
+            "transport ssh joins the nodes as root; --ssh-mesh cannot name another user");
     if (options->transport == TRANSPORT_TCP && !options->firewall && !options->plaintext_accepted)
         return err_set(err, ERR_INVALID,
                        "transport tcp has no encryption and no authentication: whoever reaches the "
                        "port owns the node and its guests. Let the firewall be set up, or say "
                        "--i-know-it-is-plaintext");
-    if (options->transport == TRANSPORT_TLS && options->ca == NULL)
-        return err_set(err, ERR_BUG, "transport tls without a CA");
+    if (options->transport != TRANSPORT_TCP && options->ca == NULL)
+        return err_set(err, ERR_BUG, "an encrypted transport without a CA");
     return true;
 }
 
@@ -175,7 +199,8 @@ prepare_hosts(const NodeTarget *const *targets, unsigned n, const PrepareOptions
     if (!targets_check(targets, n, err) || !options_check(options, err))
         return false;
     run_open(&run, targets);
-    bool good = nodes_run(&run, look_steps) && nodes_run(&run, change_steps) &&
+    bool good = nodes_run(&run, look_steps) && nodes_run(&run, key_steps) &&
+                nodes_run(&run, change_steps) &&
                 (options->dry_run || nodes_run(&run, verify_steps));
     return run_close(&run, good, err);
 }

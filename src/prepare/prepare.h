@@ -34,10 +34,11 @@ bool transport_parse(const char *name, PrepareTransport *transport);
 
 /* ---- preparing (prepare-run.c) ------------------------------------------------------------------
  *
- * All nodes at once, each in a thread of its own, in three parts; a part begins when every node has
+ * All nodes at once, each in a thread of its own, in four parts; a part begins when every node has
  * ended the one before:
  *
  *   look     connect, system, packages, addresses
+ *   keys     ssh keys, where asked for
  *   change   certificates, firewall, configuration, units, restart, listening
  *   verify   every node is reached from every other one
  *
@@ -73,6 +74,8 @@ typedef struct PrepareOptions {
     const char *user, *group;       /* whom QEMU runs as; NULL: the distribution's */
     unsigned moves;                 /* at one time, that a node shall carry */
     const char *const *controllers; /* numeric addresses, NULL-ended */
+    const char *mesh_user;          /* may run commands on every other node by ssh; NULL: nobody */
+    bool mesh_shell;                /* give that user a shell if he has none */
     const char *ca;                 /* PEM; NULL with transports that need none */
     const char *ssh_config;         /* ssh -F; NULL: the operator's */
     int cancel_fd;                  /* readable: stop; -1: never */

@@ -65,24 +65,6 @@ static const char request_script[] =
 static const char copy_script[] = "set -e\ncp -p -- \"$1\" \"$2.new\"; mv -f -- \"$2.new\" \"$2\"\n"
                                   "cp -p -- \"$3\" \"$4.new\"; mv -f -- \"$4.new\" \"$4\"";
 
-/* By whatever name or address somebody may ask for this node. */
-static GPtrArray *
-certificate_names(const PrepareNode *node)
-{
-    GPtrArray *names = g_ptr_array_new();
-    unsigned where;
-
-    g_ptr_array_add(names, node->target->host);
-    if (node->hostname != NULL && !g_str_equal(node->hostname, node->target->host))
-        g_ptr_array_add(names, node->hostname);
-    for (unsigned i = 0; i < node->addresses->len; i++) {
-        char *address = g_ptr_array_index(node->addresses, i);
-        if (!g_ptr_array_find_with_equal_func(names, address, g_str_equal, &where))
-            g_ptr_array_add(names, address);
-    }
-    return names;
-}
-
 static bool
 pair_sign(PrepareNode *node, const KeyPair *pair, const char *request, const char *const *names,
           GError **err)
@@ -139,7 +121,7 @@ pair_make(PrepareNode *node, const KeyPair *pair, GPtrArray *names, bool *change
 bool
 step_certificates(PrepareNode *node, GError **err)
 {
-    g_autoptr(GPtrArray) names = certificate_names(node);
+    g_autoptr(GPtrArray) names = node_names(node);
 
     if (node->run->options->transport == TRANSPORT_TCP) {
         node_step(node, "certificates", STEP_SAME, "none: this transport is plaintext");
@@ -171,7 +153,12 @@ static const char reach_script[] =
 static bool
 reached_from(PrepareNode *node, PrepareNode *peer, NodeSsh *ssh, bool *by_name, GError **err)
 {
-    const char *scheme = node->run->options->transport == TRANSPORT_TLS ? "qemu+tls" : "qemu+tcp";
+    static const char *const schemes[N_TRANSPORTS] = {
+        [TRANSPORT_TLS] = "qemu+tls",
+        [TRANSPORT_SSH] = "qemu+ssh",
+        [TRANSPORT_TCP] = "qemu+tcp",
+    };
+    const char *scheme = schemes[node->run->options->transport];
     const char *address = g_ptr_array_index(node->addresses, 0);
     g_autofree char *shown =
         strchr(address, ':') != NULL ? g_strdup_printf("[%s]", address) : g_strdup(address);

@@ -186,6 +186,11 @@ step_units(PrepareNode *node, GError **err)
 
     if (!listen_reset(node, units->listener, &reset, err))
         return false;
+    if (settings.transport == TRANSPORT_SSH) {
+        node_step(node, "units", STEP_SAME, "no listener: libvirt is reached through ssh");
+        node->restart = node->restart || reset;
+        return true;
+    }
     if (!node_file_make(node, "units", path, NULL, text, "0644", "root:root", &changed, err))
         return false;
     if (!changed && !reset)
@@ -194,7 +199,8 @@ step_units(PrepareNode *node, GError **err)
     return true;
 }
 
-/* $1 mode, $2 listener, $3 socket to use, $4 socket not to use, $5 port; then the units to mask.
+/* $1 mode, $2 listener, $3 socket to use ("": none), $4 those not to use, $5 port (0: none); then
+ * the units to mask.
  *
  * libvirtd refuses to share: a socket can only be started while the service that it starts is not
  * running. KillMode=process in libvirt's units leaves the guests alone; they are counted to be
@@ -213,12 +219,12 @@ static const char restart_script[] =
     "  systemctl start \"$listener\"\n"
     "else\n"
     "  base=${listener%.service}\n"
-    "  systemctl -q unmask \"$base.socket\" \"$base-ro.socket\" \"$base-admin.socket\" \"$use\"\n"
-    "  systemctl -q disable --now \"$other\" 2>/dev/null || true\n"
+    "  systemctl -q unmask \"$base.socket\" \"$base-ro.socket\" \"$base-admin.socket\" $use\n"
+    "  systemctl -q disable --now $other 2>/dev/null || true\n"
     "  systemctl stop \"$listener\"\n"
-    "  systemctl -q enable \"$use\"\n"
+    "  [ -z \"$use\" ] || systemctl -q enable \"$use\"\n"
     "  for try in 1 2 3 4 5; do\n"
-    "    if systemctl restart \"$use\"; then break; fi\n"
+    "    if [ -z \"$use\" ] || systemctl restart \"$use\"; then break; fi\n"
     "    [ $try != 5 ] || exit 1\n"
     "    systemctl stop \"$listener\"\n"
     "  done\n"
@@ -226,7 +232,8 @@ static const char restart_script[] =
     "  systemctl start \"$listener\"\n"
     "fi\n"
     "virsh -q -c qemu:///system version >/dev/null\n"
-    "[ -n \"$(ss -Hltn \"sport = :$port\")\" ] || { echo \"nothing listens on port $port\" >&2; "
+    "[ $port = 0 ] || [ -n \"$(ss -Hltn \"sport = :$port\")\" ] || { echo \"nothing listens on "
+    "port $port\" >&2; "
     "exit 1; }\n"
     "after=$(guests)\n"
     "[ \"$before\" = \"$after\" ] || { echo \"$before guests ran before, $after do now\" >&2; exit "
@@ -238,16 +245,19 @@ static const char effective_script[] =
     "set -u\n"
     "use=$3 other=$4 port=$5 listener=$2 mode=$1\n"
     "if [ \"$mode\" != listen ]; then\n"
-    "  systemctl -q is-enabled \"$use\" && systemctl -q is-active \"$use\" &&\n"
-    "  ! systemctl -q is-active \"$other\" || { echo no; exit 0; }\n"
+    "  [ -z \"$use\" ] || { systemctl -q is-enabled \"$use\" && systemctl -q is-active \"$use\"; } "
+    "||\n"
+    "    { echo no; exit 0; }\n"
+    "  for o in $other; do ! systemctl -q is-active $o || { echo no; exit 0; }; done\n"
     "else\n"
     "  systemctl -q is-active \"$listener\" && systemctl -q is-enabled \"$listener\" ||\n"
     "    { echo no; exit 0; }\n"
     "fi\n"
-    "[ -n \"$(ss -Hltn \"sport = :$port\")\" ] && echo yes || echo no";
+    "if [ $port = 0 ] || [ -n \"$(ss -Hltn \"sport = :$port\")\" ]; then echo yes; else echo no; "
+    "fi";
 
 static GPtrArray *
-restart_args(const PrepareNode *node, char **port)
+restart_args(const PrepareNode *node, char **port, char **both)
 {
     NodeSettings settings = node_settings(node);
     const DaemonUnits *units = &daemon_units[node->mode];
@@ -257,10 +267,14 @@ restart_args(const PrepareNode *node, char **port)
     *port = g_strdup_printf("%u", settings_port(&settings));
     g_ptr_array_add(args, (void *)(node->mode == DAEMON_LISTEN ? "listen" : "socket"));
     g_ptr_array_add(args, (void *)units->listener);
+    bool none = settings.transport == TRANSPORT_SSH || node->mode == DAEMON_LISTEN;
     const char *use = tls ? units->tls_socket : units->tcp_socket;
     const char *other = tls ? units->tcp_socket : units->tls_socket;
-    g_ptr_array_add(args, (void *)(use != NULL ? use : ""));
-    g_ptr_array_add(args, (void *)(other != NULL ? other : ""));
+    *both = none && units->tls_socket != NULL
+                ? g_strdup_printf("%s %s", units->tls_socket, units->tcp_socket)
+                : NULL;
+    g_ptr_array_add(args, (void *)(none ? "" : use));
+    g_ptr_array_add(args, (void *)(*both != NULL ? *both : none ? "" : other));
     g_ptr_array_add(args, *port);
     for (const char *const *unit = units->masked; *unit != NULL; unit++)
         g_ptr_array_add(args, (void *)*unit);
@@ -273,8 +287,8 @@ step_restart(PrepareNode *node, GError **err)
 {
     /* Open connections go on with the certificates that they were made with. */
     static const char reload[] = "virt-admin -q server-update-tls \"$1\"";
-    g_autofree char *port = NULL, *answer = NULL, *guests = NULL, *detail = NULL;
-    g_autoptr(GPtrArray) args = restart_args(node, &port);
+    g_autofree char *port = NULL, *both = NULL, *answer = NULL, *guests = NULL, *detail = NULL;
+    g_autoptr(GPtrArray) args = restart_args(node, &port, &both);
     const char *const *words = (const char *const *)args->pdata;
     const char *const server[] = {node->mode == DAEMON_MODULAR ? "virtproxyd" : "libvirtd", NULL};
 
@@ -303,10 +317,13 @@ step_restart(PrepareNode *node, GError **err)
         return false;
     }
     g_strstrip(guests);
-    detail =
-        g_str_equal(guests, "0")
-            ? g_strdup_printf("listening on port %s", port)
-            : g_strdup_printf("listening on port %s; %s guests ran on undisturbed", port, guests);
+
+    g_autofree char *listens = g_str_equal(port, "0")
+                                   ? g_strdup("no listener")
+                                   : g_strdup_printf("listening on port %s", port);
+    detail = g_str_equal(guests, "0")
+                 ? g_strdup(listens)
+                 : g_strdup_printf("%s; %s guests ran on undisturbed", listens, guests);
     node_step(node, "restart", STEP_CHANGED, detail);
     return true;
 }
