@@ -74,6 +74,8 @@ typedef struct PrepareOptions {
     const char *user, *group;       /* whom QEMU runs as; NULL: the distribution's */
     unsigned moves;                 /* at one time, that a node shall carry */
     const char *const *controllers; /* numeric addresses, NULL-ended */
+    const char *const *peers;       /* the same of compute nodes that are not named now; or NULL */
+    const char *ceph_conf;          /* for /etc/ceph/ceph.conf; NULL: that file is left alone */
     const char *mesh_user;          /* may run commands on every other node by ssh; NULL: nobody */
     bool mesh_shell;                /* give that user a shell if he has none */
     const char *ca;                 /* PEM; NULL with transports that need none */
