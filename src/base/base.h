@@ -175,10 +175,12 @@ bool process_run_watched(const char *const argv[], int64_t deadline_us, ProcessO
 
 typedef struct ProcessTalk {
     const char *const *argv; /* as process_run */
-    const char *input;       /* for its standard input, which then ends */
+    const char *input;       /* for its standard input, which then ends; NULL: it reads nothing */
     size_t input_size;
     int cancel_fd; /* readable: end it, ERR_CANCELLED; -1: none */
     int64_t deadline_us;
+    ProcessOutputFn on_output; /* gets stdout; NULL: output does */
+    void *opaque;
 } ProcessTalk;
 
 /* Run it, feed it, wait for it. *status is its exit status, which is not judged here; output gets

@@ -2,8 +2,11 @@
 /* process.c: run a program by its argument vector, with a deadline and bounded output
  *
  * The child is the leader of a process group of its own, so that ending it ends what it started.
- * One poll waits for both pipes and for the child's pidfd. The call ends when the child has ended:
- * a grandchild that still holds a pipe open does not hold us. */
+ * One poll waits for the pipes, for the child's pidfd and for whoever may call it off. The call
+ * ends when the child has ended: a grandchild that still holds a pipe open does not hold us.
+ *
+ * Input goes through a socket pair, where a child that ends without reading it all costs an error
+ * and not a signal. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -14,37 +17,91 @@
 #include <spawn.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define OUTPUT_MAX_BYTES (4 * 1024 * 1024)
 /* Of stderr only the end is kept: the reason stands there. */
-#define STDERR_KEPT_BYTES 2048
+#define COMPLAINT_KEPT_BYTES 4096
+
+enum {
+    WAIT_CHILD,
+    WAIT_CANCEL,
+    WAIT_OUTPUT,
+    WAIT_ERRORS,
+    WAIT_INPUT,
+    N_WAITS
+};
 
 typedef struct Run {
-    const char *program;
+    const ProcessTalk *what;
     pid_t pid;
-    int pidfd, out, errors;
-    GString *text, *complaint;
-    ProcessOutputFn on_output; /* NULL: stdout is kept in text */
-    void *opaque;
+    size_t sent;
+    GString *output, *complaint;
     bool overflow, cancelled;
 } Run;
 
+/* Our ends and the child's. */
+typedef struct Pipes {
+    int input, output, errors;
+    int child_input, child_output, child_errors;
+} Pipes;
+
+static void
+fd_forget(int *fd)
+{
+    fd_close(fd);
+    *fd = -1;
+}
+
+static void
+pipes_close_child(Pipes *pipes)
+{
+    fd_forget(&pipes->child_input);
+    fd_forget(&pipes->child_output);
+    fd_forget(&pipes->child_errors);
+}
+
+static void
+pipes_close(Pipes *pipes)
+{
+    pipes_close_child(pipes);
+    fd_forget(&pipes->input);
+    fd_forget(&pipes->output);
+    fd_forget(&pipes->errors);
+}
+
 static bool
-pipe_make(int *read_end, int *write_end, GError **err)
+pipe_make(int *ours, int *theirs)
 {
     int ends[2];
+
     if (pipe2(ends, O_CLOEXEC) != 0)
-        return err_set(err, ERR_BACKEND, "cannot make a pipe: %s", errno_text(errno));
-    *read_end = ends[0];
-    *write_end = ends[1];
-    return fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 ||
-           err_set(err, ERR_BACKEND, "cannot set up a pipe: %s", errno_text(errno));
+        return false;
+    *ours = ends[0];
+    *theirs = ends[1];
+    return fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0;
+}
+
+static bool
+input_make(Pipes *pipes, bool is_given)
+{
+    int ends[2];
+
+    if (!is_given) {
+        pipes->child_input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        return pipes->child_input >= 0;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return false;
+    pipes->input = ends[0];
+    pipes->child_input = ends[1];
+    return true;
 }
 
 static int
-child_spawn(pid_t *pid, const char *const argv[], int out, int errors)
+child_spawn(Run *run, const Pipes *pipes)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
@@ -53,9 +110,9 @@ child_spawn(pid_t *pid, const char *const argv[], int out, int errors)
     sigemptyset(&none);
 
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, pipes->child_input, STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, pipes->child_output, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, pipes->child_errors, STDERR_FILENO);
     posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigdefault(&attr, &all);
@@ -64,41 +121,68 @@ child_spawn(pid_t *pid, const char *const argv[], int out, int errors)
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
                                         POSIX_SPAWN_SETSIGDEF);
     /* posix_spawn takes char *const[] for historical reasons and changes nothing. */
-    int rc = posix_spawnp(pid, argv[0], &actions, &attr, (char *const *)argv, environ);
+    int rc = posix_spawnp(&run->pid, run->what->argv[0], &actions, &attr,
+                          (char *const *)run->what->argv, environ);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&actions);
     return rc;
 }
 
+/* false: no more of it is wanted. */
+static bool
+output_take(Run *run, const char *data, size_t size)
+{
+    if (run->what->on_output != NULL) {
+        run->cancelled = run->cancelled || !run->what->on_output(run->what->opaque, data, size);
+        return !run->cancelled;
+    }
+    run->overflow = run->output->len + size > OUTPUT_MAX_BYTES;
+    if (!run->overflow)
+        g_string_append_len(run->output, data, (gssize)size);
+    return !run->overflow;
+}
+
+static void
+complaint_take(Run *run, const char *data, size_t size)
+{
+    g_string_append_len(run->complaint, data, (gssize)size);
+    if (run->complaint->len > COMPLAINT_KEPT_BYTES)
+        g_string_erase(run->complaint, 0, (gssize)(run->complaint->len - COMPLAINT_KEPT_BYTES));
+}
+
 /* Take what is there now; false at the end of the stream. */
 static bool
-pipe_drain(Run *run, int fd)
+stream_drain(Run *run, int fd, bool is_complaint)
 {
     char chunk[16384];
+
     for (;;) {
         ssize_t got = read(fd, chunk, sizeof chunk);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0)
-            return errno == EAGAIN;
-        if (got == 0)
+        if (got <= 0)
+            return got < 0 && errno == EAGAIN;
+        if (is_complaint)
+            complaint_take(run, chunk, (size_t)got);
+        else if (!output_take(run, chunk, (size_t)got))
             return false;
-        if (fd == run->errors) {
-            g_string_append_len(run->complaint, chunk, got);
-            if (run->complaint->len > STDERR_KEPT_BYTES)
-                g_string_erase(run->complaint, 0,
-                               (gssize)(run->complaint->len - STDERR_KEPT_BYTES));
-        } else if (run->on_output) {
-            run->cancelled = run->cancelled || !run->on_output(run->opaque, chunk, (size_t)got);
-            if (run->cancelled)
-                return false;
-        } else if (run->text->len + (size_t)got > OUTPUT_MAX_BYTES) {
-            run->overflow = true;
-            return false;
-        } else {
-            g_string_append_len(run->text, chunk, got);
-        }
     }
+}
+
+/* Give what is taken; false when there is no more to give. */
+static bool
+input_feed(Run *run, int fd)
+{
+    while (run->sent < run->what->input_size) {
+        ssize_t done = send(fd, run->what->input + run->sent, run->what->input_size - run->sent,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return errno == EAGAIN;
+        run->sent += (size_t)done;
+    }
+    return false;
 }
 
 static int
@@ -110,113 +194,143 @@ poll_timeout_ms(int64_t deadline_us)
     return (int)CLAMP(left_ms, 0, INT_MAX);
 }
 
-/* Until the child has ended. false: the deadline passed, it says too much, or nobody wants it any
- * more. */
+/* Until the child has ended. false: it must be ended, because its deadline passed, it says too
+ * much, or nobody wants it any more. */
 static bool
-child_follow(Run *run, int64_t deadline_us)
+child_follow(Run *run, int pidfd, Pipes *pipes)
 {
-    struct pollfd fds[] = {
-        {.fd = run->pidfd, .events = POLLIN},
-        {.fd = run->out, .events = POLLIN},
-        {.fd = run->errors, .events = POLLIN},
+    /* A descriptor below zero is left out by poll. */
+    struct pollfd fds[N_WAITS] = {
+        [WAIT_CHILD] = {.fd = pidfd, .events = POLLIN},
+        [WAIT_CANCEL] = {.fd = run->what->cancel_fd, .events = POLLIN},
+        [WAIT_OUTPUT] = {.fd = pipes->output, .events = POLLIN},
+        [WAIT_ERRORS] = {.fd = pipes->errors, .events = POLLIN},
+        [WAIT_INPUT] = {.fd = pipes->input, .events = POLLOUT},
     };
+    int64_t deadline_us = run->what->deadline_us;
+
     for (;;) {
-        int ready = poll(fds, G_N_ELEMENTS(fds), poll_timeout_ms(deadline_us));
+        int ready = poll(fds, N_WAITS, poll_timeout_ms(deadline_us));
         if (ready < 0 && errno == EINTR)
             continue;
         if (ready < 0)
             g_error("poll: %s", errno_text(errno));
-        for (size_t i = 1; i < G_N_ELEMENTS(fds); i++) {
-            /* A descriptor below zero is left out by poll. */
-            if (fds[i].fd >= 0 && !pipe_drain(run, fds[i].fd))
+        if (fds[WAIT_INPUT].revents != 0 && !input_feed(run, pipes->input)) {
+            fd_forget(&pipes->input);
+            fds[WAIT_INPUT].fd = -1;
+        }
+        for (int i = WAIT_OUTPUT; i <= WAIT_ERRORS; i++) {
+            if (fds[i].fd >= 0 && !stream_drain(run, fds[i].fd, i == WAIT_ERRORS))
                 fds[i].fd = -1;
         }
         if (run->overflow || run->cancelled)
             return false;
-        if (fds[0].revents != 0)
+        if (fds[WAIT_CHILD].revents != 0)
             return true;
-        if (deadline_us != INT64_MAX && clock_monotonic() >= deadline_us)
+        run->cancelled = fds[WAIT_CANCEL].revents != 0;
+        if (run->cancelled || (deadline_us != INT64_MAX && clock_monotonic() >= deadline_us))
             return false;
     }
 }
 
-static bool
-child_judge(const Run *run, const siginfo_t *end, GError **err)
+/* ": " and what it said last, or nothing */
+static char *
+complaint_text(const GString *complaint)
 {
-    if (end->si_code == CLD_EXITED && end->si_status == 0)
-        return true;
-    g_autofree char *complaint =
-        g_utf8_make_valid(run->complaint->str, (gssize)run->complaint->len);
-    g_strstrip(complaint);
-    const char *colon = *complaint != '\0' ? ": " : "";
-    if (end->si_code == CLD_EXITED)
-        return err_set(err, ERR_BACKEND, "%s ended with status %d%s%s", run->program,
-                       end->si_status, colon, complaint);
-    return err_set(err, ERR_BACKEND, "%s was ended by signal %d (%s)%s%s", run->program,
-                   end->si_status, strsignal(end->si_status), colon, complaint);
+    g_autofree char *text = g_utf8_make_valid(complaint->str, (gssize)complaint->len);
+
+    g_strstrip(text);
+    return *text != '\0' ? g_strconcat(": ", text, NULL) : g_strdup("");
 }
 
 static bool
-child_run(Run *run, int64_t deadline_us, GError **err)
+child_judge(const Run *run, bool ended, int *status, GError **err)
 {
-    bool ended = child_follow(run, deadline_us);
-    if (!ended)
-        kill(-run->pid, SIGKILL);
+    const char *program = run->what->argv[0];
     siginfo_t end = {0};
+
     while (waitid(P_PID, (id_t)run->pid, &end, WEXITED) != 0) {
         if (errno != EINTR)
-            return err_set(err, ERR_BUG, "waitid for %s: %s", run->program, errno_text(errno));
+            return err_set(err, ERR_BUG, "waitid for %s: %s", program, errno_text(errno));
     }
     if (run->overflow)
-        return err_set(err, ERR_BACKEND, "%s was ended: it wrote more than %d MiB", run->program,
+        return err_set(err, ERR_BACKEND, "%s was ended: it wrote more than %d MiB", program,
                        OUTPUT_MAX_BYTES / (1024 * 1024));
     if (run->cancelled)
-        return err_set(err, ERR_CANCELLED, "%s was ended before it was done", run->program);
+        return err_set(err, ERR_CANCELLED, "%s was called off before it was done", program);
     if (!ended)
         return err_set(err, ERR_TIMEOUT, "%s was ended: it did not finish before its deadline",
-                       run->program);
-    return child_judge(run, &end, err);
+                       program);
+    if (end.si_code != CLD_EXITED) {
+        g_autofree char *said = complaint_text(run->complaint);
+        return err_set(err, ERR_BACKEND, "%s was ended by signal %d (%s)%s", program, end.si_status,
+                       strsignal(end.si_status), said);
+    }
+    *status = end.si_status;
+    return true;
 }
 
 static bool
-run_to_the_end(Run *run, const char *const argv[], int64_t deadline_us, GError **err)
+child_run(Run *run, Pipes *pipes, int *status, GError **err)
 {
-    AUTO_FD out = -1, out_child = -1, errors = -1, errors_child = -1, pidfd = -1;
-    if (!pipe_make(&out, &out_child, err) || !pipe_make(&errors, &errors_child, err))
-        return false;
+    int rc = child_spawn(run, pipes);
 
-    run->program = argv[0];
-    run->out = out;
-    run->errors = errors;
-    int rc = child_spawn(&run->pid, argv, out_child, errors_child);
-    if (rc == ENOENT)
-        return err_set(err, ERR_NOT_FOUND, "cannot run %s: it is not installed, or not in PATH",
-                       argv[0]);
+    pipes_close_child(pipes);
     if (rc != 0)
-        return err_set(err, ERR_BACKEND, "cannot run %s: %s", argv[0], errno_text(rc));
-    fd_close(&out_child);
-    out_child = -1;
-    fd_close(&errors_child);
-    errors_child = -1;
-
+        return err_set(err, rc == ENOENT ? ERR_NOT_FOUND : ERR_BACKEND, "cannot run %s: %s",
+                       run->what->argv[0],
+                       rc == ENOENT ? "it is not installed, or not in PATH" : errno_text(rc));
     /* The child is ours to reap, so its number cannot have been given to another process yet. */
-    pidfd = pidfd_open(run->pid, 0);
+    AUTO_FD pidfd = pidfd_open(run->pid, 0);
     if (pidfd < 0)
         g_error("pidfd_open: %s", errno_text(errno));
-    run->pidfd = pidfd;
-    return child_run(run, deadline_us, err);
+    bool ended = child_follow(run, pidfd, pipes);
+    if (!ended)
+        kill(-run->pid, SIGKILL);
+    return child_judge(run, ended, status, err);
+}
+
+bool
+process_talk(const ProcessTalk *what, int *status, GString *output, GString *complaint,
+             GError **err)
+{
+    Run run = {.what = what, .output = output, .complaint = complaint};
+    Pipes pipes = {-1, -1, -1, -1, -1, -1};
+    bool good;
+
+    if (input_make(&pipes, what->input != NULL) && pipe_make(&pipes.output, &pipes.child_output) &&
+        pipe_make(&pipes.errors, &pipes.child_errors))
+        good = child_run(&run, &pipes, status, err);
+    else
+        good = err_set(err, ERR_BACKEND, "cannot make pipes for %s: %s", what->argv[0],
+                       errno_text(errno));
+    pipes_close(&pipes);
+    return good;
+}
+
+/* Any other end than exit status 0 is an error. */
+static bool
+talk_to_success(const ProcessTalk *what, GString *output, GError **err)
+{
+    g_autoptr(GString) complaint = g_string_new(NULL);
+    int status = 0;
+
+    if (!process_talk(what, &status, output, complaint, err))
+        return false;
+    g_autofree char *said = complaint_text(complaint);
+    return status == 0 ||
+           err_set(err, ERR_BACKEND, "%s ended with status %d%s", what->argv[0], status, said);
 }
 
 bool
 process_run(const char *const argv[], int64_t deadline_us, char **output, GError **err)
 {
     g_autoptr(GString) text = g_string_new(NULL);
-    g_autoptr(GString) complaint = g_string_new(NULL);
-    Run run = {.text = text, .complaint = complaint};
+    ProcessTalk what = {.argv = argv, .cancel_fd = -1, .deadline_us = deadline_us};
 
     if (output != NULL)
         *output = NULL;
-    if (!run_to_the_end(&run, argv, deadline_us, err))
+    if (!talk_to_success(&what, text, err))
         return false;
     if (output != NULL)
         *output = g_string_free(g_steal_pointer(&text), FALSE);
@@ -227,8 +341,11 @@ bool
 process_run_watched(const char *const argv[], int64_t deadline_us, ProcessOutputFn on_output,
                     void *opaque, GError **err)
 {
-    g_autoptr(GString) complaint = g_string_new(NULL);
-    Run run = {.complaint = complaint, .on_output = on_output, .opaque = opaque};
+    ProcessTalk what = {.argv = argv,
+                        .cancel_fd = -1,
+                        .deadline_us = deadline_us,
+                        .on_output = on_output,
+                        .opaque = opaque};
 
-    return run_to_the_end(&run, argv, deadline_us, err);
+    return talk_to_success(&what, NULL, err);
 }
