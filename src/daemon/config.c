@@ -253,10 +253,10 @@ check_storage(Config *config, const char *path, GError **err)
                        "%s: [storage] driver = %s is not known; known are dir and rbd", path,
                        config->storage_driver);
     for (size_t i = 0; i < G_N_ELEMENTS(pools); i++) {
-        if (pools[i][1][strspn(pools[i][1], NAME_CHARS)] != '\0')
+        if (*pools[i][1] == '\0' || pools[i][1][strspn(pools[i][1], NAME_CHARS)] != '\0')
             return err_set(err, ERR_INVALID,
-                           "%s: [storage] %s = %s: a pool's name may have letters, digits, and "
-                           "_ . - here",
+                           "%s: [storage] %s = %s: a pool's name has letters, digits, and _ . - "
+                           "here",
                            path, pools[i][0], pools[i][1]);
     }
     if (g_str_has_prefix(config->ceph_user, "client."))
