@@ -20,7 +20,7 @@ view_version(int64_t version)
 }
 
 static json_t *
-view_host(const HostLoad *load)
+view_host(const LibvirtSettings *settings, const HostLoad *load)
 {
     const Host *host = load->host;
     json_auto_t *cpu = json_parse_stored(host->cpu_info, JSON_OBJECT);
@@ -28,7 +28,7 @@ view_host(const HostLoad *load)
 
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:s,s:b,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,"
-        "s:O,s:b,s:o,s:I,s:I}",
+        "s:O,s:b,s:o,s:I,s:I,s:s}",
         "name", host->name, "id", host->id, "uri", host->uri, "address", host->address,
         "migration_address", host->migration_address ? host->migration_address : host->address,
         "enabled", (int)host->enabled, "disabled_reason", json_text_or_null(host->disabled_reason),
@@ -42,12 +42,13 @@ view_host(const HostLoad *load)
         "qemu_version", view_version(host->qemu_version), "cpu_model",
         json_is_string(model) ? model : json_null(), "storage_visible", (int)host->storage_visible,
         "storage_reason", json_text_or_null(host->storage_reason), "created_at",
-        (json_int_t)host->created_at, "facts_at", (json_int_t)host->facts_at);
+        (json_int_t)host->created_at, "facts_at", (json_int_t)host->facts_at, "memory_encryption",
+        migrate_encryption_at(settings, host));
 }
 
 /* Views of hosts, which are freed. */
 static json_t *
-view_hosts(StoreTx *tx, GPtrArray *hosts, GError **err)
+view_hosts(StoreTx *tx, ApiCall *call, GPtrArray *hosts, GError **err)
 {
     g_autofree HostLoad *loads = g_new0(HostLoad, hosts->len + 1);
     json_t *rows;
@@ -56,7 +57,7 @@ view_hosts(StoreTx *tx, GPtrArray *hosts, GError **err)
         return NULL;
     rows = json_array();
     for (size_t i = 0; i < hosts->len; i++)
-        json_array_append_new(rows, view_host(&loads[i]));
+        json_array_append_new(rows, view_host(api_config(call->api)->libvirt, &loads[i]));
     return rows;
 }
 
@@ -65,7 +66,7 @@ hosts_list(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 {
     const StoreQuery query = {.order_by = "name"};
     g_autoptr(GPtrArray) hosts = store_list(tx, &HOST, &query, err);
-    json_t *rows = hosts ? view_hosts(tx, hosts, err) : NULL;
+    json_t *rows = hosts ? view_hosts(tx, call, hosts, err) : NULL;
 
     if (rows)
         *(json_t **)opaque = json_pack("{s:o}", "hosts", rows);
@@ -105,9 +106,9 @@ host_of_path(StoreTx *tx, ApiCall *call, GError **err)
 }
 
 static bool
-host_out(StoreTx *tx, GPtrArray *hosts, json_t **out, GError **err)
+host_out(StoreTx *tx, ApiCall *call, GPtrArray *hosts, json_t **out, GError **err)
 {
-    json_auto_t *rows = view_hosts(tx, hosts, err);
+    json_auto_t *rows = view_hosts(tx, call, hosts, err);
 
     if (rows)
         *out = json_pack("{s:O}", "host", json_array_get(rows, 0));
@@ -119,7 +120,7 @@ host_show(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 {
     g_autoptr(GPtrArray) hosts = host_of_path(tx, call, err);
 
-    return hosts && host_out(tx, hosts, opaque, err);
+    return hosts && host_out(tx, call, hosts, opaque, err);
 }
 
 void
@@ -149,103 +150,73 @@ address_is_numeric(const char *text)
     return inet_pton(AF_INET, text, &raw) == 1 || inet_pton(AF_INET6, text, &raw) == 1;
 }
 
-/* What a URI may ask of libvirt's client: where keys are, never to run a command or to leave a
- * check out. */
+/* No other host may have its name or its URI. */
 static bool
-uri_query_is_allowed(const char *query)
+host_is_alone(StoreTx *tx, const Host *host, GError **err)
 {
-    static const char *const allowed[] = {"pkipath", "keyfile", "known_hosts", NULL};
-    g_auto(GStrv) pairs = g_strsplit(query, "&", 16);
+    static const char *const columns[] = {"name", "uri"};
+    const char *const values[] = {host->name, host->uri};
 
-    for (size_t i = 0; pairs[i]; i++) {
-        g_auto(GStrv) pair = g_strsplit(pairs[i], "=", 2);
+    for (size_t i = 0; i < G_N_ELEMENTS(columns); i++) {
+        g_autoptr(GPtrArray) same = hosts_by(tx, columns[i], values[i], err);
+        const Host *other = same && same->len > 0 ? g_ptr_array_index(same, 0) : NULL;
 
-        if (!pair[0] || !g_strv_contains((const char *const *)allowed, pair[0]))
+        if (!same)
             return false;
+        if (other && strcmp(other->id, host->id) != 0)
+            return i == 0
+                       ? err_set(err, ERR_CONFLICT, "There is a host %s already.", host->name)
+                       : err_set(err, ERR_CONFLICT,
+                                 "Host %s has this URI already: one node, one host.", other->name);
     }
     return true;
 }
 
-/* "qemu+tls://host1/system" → "tls"; NULL with *err if it is not such a URI. */
-static const char *
-uri_transport(const char *uri, GError **err)
-{
-    static const char *const transports[] = {"tcp", "tls", "ssh"};
-
-    for (size_t i = 0; i < G_N_ELEMENTS(transports); i++) {
-        g_autofree char *scheme = g_strdup_printf("qemu+%s://", transports[i]);
-        const char *rest = uri + strlen(scheme);
-        size_t host;
-
-        if (!g_str_has_prefix(uri, scheme))
-            continue;
-        host =
-            strspn(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_@:[]");
-        if (host == 0 || !g_str_has_prefix(rest + host, "/system"))
-            break;
-        rest += host + strlen("/system");
-        if (*rest == '\0')
-            return transports[i];
-        if (*rest != '?' || !text_is_clean(rest, 512, false))
-            break;
-        if (uri_query_is_allowed(rest + 1))
-            return transports[i];
-        err_set(err, ERR_INVALID,
-                "'uri' may carry pkipath, keyfile and known_hosts, nothing else.");
-        return NULL;
-    }
-    err_set(err, ERR_INVALID,
-            "'uri' must be qemu+tls://HOST/system, qemu+ssh://HOST/system or "
-            "qemu+tcp://HOST/system.");
-    return NULL;
-}
-
+/* How it is reached: of a new host, or of one that was prepared anew. What is not named stays. */
 static bool
-host_is_new(StoreTx *tx, const Host *host, GError **err)
+host_read_place(const json_t *body, Host *host, GError **err)
 {
-    g_autoptr(GPtrArray) same_name = hosts_by(tx, "name", host->name, err);
-    g_autoptr(GPtrArray) same_uri = same_name ? hosts_by(tx, "uri", host->uri, err) : NULL;
+    const char *uri, *address, *migration_address, *transport;
 
-    if (!same_uri)
+    if (!json_get_text(body, "uri", 1024, &uri, err) ||
+        !json_get_text(body, "address", 64, &address, err) ||
+        !json_get_text(body, "migration_address", 64, &migration_address, err))
         return false;
-    if (same_name->len > 0)
-        return err_set(err, ERR_CONFLICT, "There is a host %s already.", host->name);
-    if (same_uri->len > 0)
-        return err_set(err, ERR_CONFLICT, "Host %s has this URI already: one node, one host.",
-                       ((Host *)g_ptr_array_index(same_uri, 0))->name);
+    uri = uri ? uri : host->uri;
+    address = address ? address : host->address;
+    if (!address_is_numeric(address) ||
+        (migration_address && !address_is_numeric(migration_address)))
+        return err_set(err, ERR_INVALID,
+                       "'address' and 'migration_address' must be numeric IP addresses: the other "
+                       "nodes reach this one by them.");
+    transport = host_uri_transport(uri, err);
+    if (!transport)
+        return false;
+    text_set(&host->uri, uri);
+    text_set(&host->address, address);
+    if (migration_address)
+        text_set(&host->migration_address, migration_address);
+    text_set(&host->encryption, strcmp(transport, "tcp") == 0 ? "plaintext" : transport);
     return true;
 }
 
 static bool
 host_read_body(const json_t *body, Host *host, GError **err)
 {
-    const char *name, *uri, *address, *migration_address, *transport;
+    const char *name, *uri, *address;
 
     if (!json_only_keys(body, err, "name", "uri", "address", "migration_address", NULL) ||
         !json_need_text(body, "name", 255, &name, err) ||
         !json_need_text(body, "uri", 1024, &uri, err) ||
-        !json_need_text(body, "address", 64, &address, err) ||
-        !json_get_text(body, "migration_address", 64, &migration_address, err))
+        !json_need_text(body, "address", 64, &address, err))
         return false;
     if (!host_name_is_valid(name))
         return err_set(err, ERR_INVALID,
                        "'name' must have 1 to %d letters, digits, '.' or '-', and begin with a "
                        "letter or a digit.",
                        HOST_NAME_MAX_BYTES);
-    if (!address_is_numeric(address) ||
-        (migration_address && !address_is_numeric(migration_address)))
-        return err_set(err, ERR_INVALID,
-                       "'address' and 'migration_address' must be numeric IP addresses: the other "
-                       "nodes reach this one by them.");
-    transport = uri_transport(uri, err);
-    if (!transport)
-        return false;
     host->name = g_strdup(name);
-    host->uri = g_strdup(uri);
-    host->address = g_strdup(address);
-    host->migration_address = g_strdup(migration_address);
-    host->encryption = g_strdup(strcmp(transport, "tcp") == 0 ? "plaintext" : transport);
-    return true;
+    return host_read_place(body, host, err);
 }
 
 static bool
@@ -265,8 +236,8 @@ host_create(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
     host->max_client_requests = 5;
     host->created_at = host->updated_at = clock_realtime();
     return json_need_object(call->body, "host", &body, err) && host_read_body(body, host, err) &&
-           host_is_new(tx, host, err) && store_next_number(tx, "host", &host->number, err) &&
-           store_insert(tx, &HOST, host, err) && host_out(tx, hosts, opaque, err);
+           host_is_alone(tx, host, err) && store_next_number(tx, "host", &host->number, err) &&
+           store_insert(tx, &HOST, host, err) && host_out(tx, call, hosts, opaque, err);
 }
 
 static void
@@ -288,6 +259,23 @@ godwit_host_create(ApiCall *call)
 /* ---- update, delete ---------------------------------------------------------------------------
  */
 
+/* Another URI is another connection: what was seen over the former one has to be seen again. */
+static bool
+host_move_place(StoreTx *tx, const json_t *body, Host *host, GError **err)
+{
+    g_autofree char *before = g_strdup(host->uri);
+
+    if (!host_read_place(body, host, err) || !host_is_alone(tx, host, err))
+        return false;
+    if (strcmp(before, host->uri) == 0)
+        return true;
+    host->state = HOST_UNKNOWN;
+    text_set(&host->state_reason, NULL);
+    host->storage_visible = false;
+    text_set(&host->storage_reason, NULL);
+    return true;
+}
+
 static bool
 host_update(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 {
@@ -297,24 +285,27 @@ host_update(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
     Host *host;
 
     if (!hosts || !json_need_object(call->body, "host", &body, err) ||
-        !json_only_keys(body, err, "enabled", "disabled_reason", NULL) ||
+        !json_only_keys(body, err, "enabled", "disabled_reason", "uri", "address",
+                        "migration_address", NULL) ||
         !json_get_name(body, "disabled_reason", 255, &reason, err))
         return false;
     host = g_ptr_array_index(hosts, 0);
-    if (!json_get_bool(body, "enabled", &host->enabled, err))
+    if (!json_get_bool(body, "enabled", &host->enabled, err) ||
+        !host_move_place(tx, body, host, err))
         return false;
     if (host->enabled)
         text_set(&host->disabled_reason, NULL);
     else if (reason)
         text_set(&host->disabled_reason, reason);
     host->updated_at = clock_realtime();
-    return store_update(tx, &HOST, host, err) && host_out(tx, hosts, opaque, err);
+    return store_update(tx, &HOST, host, err) && host_out(tx, call, hosts, opaque, err);
 }
 
 void
 godwit_host_update(ApiCall *call)
 {
     api_answer_write(call, host_update, 200);
+    hosts_changed(call);
 }
 
 static bool

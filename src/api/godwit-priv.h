@@ -24,6 +24,7 @@ void godwit_storage_list(ApiCall *call);
 void godwit_storage_show(ApiCall *call);
 void godwit_storage_rotate_key(ApiCall *call);
 void godwit_storage_sweep(ApiCall *call);
+void godwit_ceph_conf_show(ApiCall *call);
 void godwit_server_flatten(ApiCall *call);
 void godwit_volume_flatten(ApiCall *call);
 

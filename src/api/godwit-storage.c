@@ -92,6 +92,19 @@ godwit_storage_show(ApiCall *call)
               wanted);
 }
 
+/* For the nodes, whose own tools may want it; a key is never in it. */
+void
+godwit_ceph_conf_show(ApiCall *call)
+{
+    GError *error = NULL;
+    g_autofree char *text = query_ceph_conf(api_config(call->api)->tasks, &error);
+
+    if (!text)
+        api_fail(call, error);
+    else
+        api_reply(call, 200, json_pack("{s:{s:s}}", "ceph_conf", "text", text));
+}
+
 /* ---- key --------------------------------------------------------------------------------------
  */
 

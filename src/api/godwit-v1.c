@@ -8,20 +8,33 @@
 /* ---- status -----------------------------------------------------------------------------------
  */
 
+/* What they have in common. */
 static const char *
-nodes_encryption(const GPtrArray *hosts)
+common_encryption(const char *common, const char *mine)
 {
-    const char *common = NULL;
+    return !common || strcmp(common, mine) == 0 ? mine : "mixed";
+}
+
+/* Whether anything between the nodes is plaintext, and where: an operator must see it unasked. */
+static json_t *
+status_encryption(const LibvirtSettings *settings, const GPtrArray *hosts)
+{
+    const char *channel = NULL, *memory = NULL;
+    json_t *plaintext = json_array();
 
     for (size_t i = 0; i < hosts->len; i++) {
         const Host *host = g_ptr_array_index(hosts, i);
         const char *mine = host->encryption ? host->encryption : "plaintext";
+        const char *moves = migrate_encryption_at(settings, host);
 
-        if (common && strcmp(common, mine) != 0)
-            return "mixed";
-        common = mine;
+        channel = common_encryption(channel, mine);
+        memory = common_encryption(memory, moves);
+        if (strcmp(mine, "plaintext") == 0 || strcmp(moves, "plaintext") == 0)
+            json_array_append_new(plaintext, json_string(host->name));
     }
-    return common ? common : "none";
+    return json_pack("{s:s,s:s,s:b,s:o}", "node_encryption", channel ? channel : "none",
+                     "memory_encryption", memory ? memory : "none", "encryption_required",
+                     (int)settings->require_encryption, "plaintext_hosts", plaintext);
 }
 
 /* Servers of which it is not known where they run: an operator must see them without asking for
@@ -58,7 +71,7 @@ status_read(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
         {.column = NULL},
     };
     const ApiConfig *config = api_config(call->api);
-    g_autoptr(GPtrArray) hosts = store_list(tx, &HOST, NULL, err);
+    g_autoptr(GPtrArray) hosts = store_list(tx, &HOST, &(StoreQuery){.order_by = "name"}, err);
     int64_t servers = hosts ? store_count(tx, &SERVER, alive, err) : -1;
     int64_t tasks = servers >= 0 ? store_count(tx, &TASK, open, err) : -1;
     json_t *uncertain = tasks >= 0 ? uncertain_servers(tx, err) : NULL;
@@ -68,13 +81,15 @@ status_read(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
         return false;
     for (size_t i = 0; i < hosts->len; i++)
         up += ((Host *)g_ptr_array_index(hosts, i))->state == HOST_UP;
-    *(json_t **)opaque = json_pack(
-        "{s:{s:s,s:I,s:I,s:s,s:s,s:s,s:{s:I,s:I},s:I,s:I,s:o}}", "status", "version",
-        GODWIT_VERSION, "epoch", (json_int_t)store_epoch(config->store), "uptime_s",
-        (json_int_t)((clock_monotonic() - api_started_at(call->api)) / USEC_PER_SEC), "state",
-        "active", "url", config->public_url, "node_encryption", nodes_encryption(hosts), "hosts",
-        "up", (json_int_t)up, "down", (json_int_t)(hosts->len - up), "servers", (json_int_t)servers,
-        "open_tasks", (json_int_t)tasks, "uncertain", uncertain);
+    *(json_t **)opaque =
+        json_pack("{s:{s:s,s:I,s:I,s:s,s:s,s:{s:I,s:I},s:I,s:I,s:o}}", "status", "version",
+                  GODWIT_VERSION, "epoch", (json_int_t)store_epoch(config->store), "uptime_s",
+                  (json_int_t)((clock_monotonic() - api_started_at(call->api)) / USEC_PER_SEC),
+                  "state", "active", "url", config->public_url, "hosts", "up", (json_int_t)up,
+                  "down", (json_int_t)(hosts->len - up), "servers", (json_int_t)servers,
+                  "open_tasks", (json_int_t)tasks, "uncertain", uncertain);
+    json_object_update_new(json_object_get(*(json_t **)opaque, "status"),
+                           status_encryption(config->libvirt, hosts));
     return true;
 }
 
@@ -276,6 +291,7 @@ const ApiRoute api_godwit_routes[] = {
     V1("GET", "storage", godwit_storage_list, API_ADMIN, API_BODY_NONE),
     V1("POST", "storage/rotate-key", godwit_storage_rotate_key, API_ADMIN, API_BODY_NONE),
     V1("POST", "storage/sweep", godwit_storage_sweep, API_ADMIN, API_BODY_NONE),
+    V1("GET", "ceph-conf", godwit_ceph_conf_show, API_ADMIN, API_BODY_NONE),
     V1("GET", "storage/{purpose}", godwit_storage_show, API_ADMIN, API_BODY_NONE),
     V1("GET", "state/backup", godwit_state_backup, API_ADMIN, API_BODY_NONE),
     V1("GET", "tasks", godwit_tasks_list, API_ADMIN, API_BODY_NONE),

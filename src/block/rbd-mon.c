@@ -229,11 +229,13 @@ rbd_access(Block *block, RbdAccess **access, GError **err)
 {
     g_autoptr(RbdLink) link = rbd_link(block, err);
     g_autoptr(GPtrArray) addresses = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *fsid = NULL;
     json_t *answer = NULL, *monitor;
     size_t i;
 
     if (!link || !rbd_mon_run(link, json_pack("{ss}", "prefix", "mon dump"), &answer, err))
         return false;
+    fsid = g_strdup(json_string_value(json_object_get(answer, "fsid")));
     json_array_foreach(json_object_get(answer, "mons"), i, monitor)
     {
         char *address = monitor_address(monitor);
@@ -246,6 +248,7 @@ rbd_access(Block *block, RbdAccess **access, GError **err)
         return err_set(err, ERR_BACKEND, "the Ceph cluster lists no monitors");
     g_ptr_array_add(addresses, NULL);
     *access = g_new0(RbdAccess, 1);
+    (*access)->fsid = g_steal_pointer(&fsid);
     (*access)->monitors = (char **)g_ptr_array_free(g_steal_pointer(&addresses), FALSE);
     (*access)->user = g_strdup(block->user);
     (*access)->secret_uuid = g_strdup(link->secret_uuid);

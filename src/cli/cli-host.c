@@ -7,12 +7,19 @@
 #define WAIT_US (60 * USEC_PER_SEC)
 
 static const Column columns[] = {
-    {"name", "name"},           {"state", "state"},
-    {"enabled", "enabled"},     {"address", "address"},
-    {"servers", "servers"},     {"vcpus", "vcpus"},
-    {"used", "vcpus_used"},     {"ram MiB", "memory_mb"},
-    {"used", "ram_mb_used"},    {"encryption", "encryption"},
-    {"reason", "state_reason"}, {0},
+    {"name", "name"},
+    {"state", "state"},
+    {"enabled", "enabled"},
+    {"address", "address"},
+    {"servers", "servers"},
+    {"vcpus", "vcpus"},
+    {"used", "vcpus_used"},
+    {"ram MiB", "memory_mb"},
+    {"used", "ram_mb_used"},
+    {"encryption", "encryption"},
+    {"moves", "memory_encryption"},
+    {"reason", "state_reason"},
+    {0},
 };
 
 static char *
@@ -93,8 +100,35 @@ host_show(Cli *cli, GError **err)
     return host != NULL;
 }
 
+/* A node that was prepared for another transport, or moved to another address. */
 static bool
-host_set(Cli *cli, bool enabled, const char *reason, GError **err)
+host_set(Cli *cli, GError **err)
+{
+    const char *name = args_word(cli->args, 0);
+    const char *uri = args_text(cli->args, "uri"), *address = args_text(cli->args, "address"),
+               *migration_address = args_text(cli->args, "migration-address");
+    g_autofree char *path = host_path(name);
+    g_autoptr(json_t) body = json_pack("{s:{s:s*,s:s*,s:s*}}", "host", "uri", uri, "address",
+                                       address, "migration_address", migration_address);
+    g_autoptr(json_t) answer = NULL;
+    g_autoptr(json_t) host = NULL;
+
+    if (!uri && !address && !migration_address)
+        return usage_error(err, "say what is to change: --uri, --address or --migration-address");
+    if (!client_call(cli->client, SERVICE_GODWIT, "PUT", path, body, &answer, err))
+        return false;
+    host = json_incref(json_object_get(answer, "host"));
+    if (args_flag(cli->args, "wait") && !host_wait(cli, name, &host, err))
+        return false;
+    if (cli->json)
+        cli_print_object(cli, host);
+    cli_say(cli, "host %s is reached by %s (%s); state %s", name, json_text_at(host, "uri"),
+            json_text_at(host, "encryption"), json_text_at(host, "state"));
+    return true;
+}
+
+static bool
+host_set_enabled(Cli *cli, bool enabled, const char *reason, GError **err)
 {
     const char *name = args_word(cli->args, 0);
     g_autofree char *path = host_path(name);
@@ -113,13 +147,13 @@ host_set(Cli *cli, bool enabled, const char *reason, GError **err)
 static bool
 host_enable(Cli *cli, GError **err)
 {
-    return host_set(cli, true, NULL, err);
+    return host_set_enabled(cli, true, NULL, err);
 }
 
 static bool
 host_disable(Cli *cli, GError **err)
 {
-    return host_set(cli, false, args_text(cli->args, "reason"), err);
+    return host_set_enabled(cli, false, args_text(cli->args, "reason"), err);
 }
 
 static bool
@@ -135,8 +169,15 @@ host_remove(Cli *cli, GError **err)
 }
 
 static const CliOption add_options[] = {
-    {"uri", CLI_TEXT, "URI", "libvirt connection, e.g. qemu+tcp://10.88.0.1/system", true},
+    {"uri", CLI_TEXT, "URI", "libvirt connection, e.g. qemu+tls://10.88.0.1/system", true},
     {"address", CLI_TEXT, "IP", "address of the node", true},
+    {"migration-address", CLI_TEXT, "IP", "address that moves go to, if it is another"},
+    {"wait", CLI_FLAG, NULL, "return when the node is connected and its storage verified"},
+    {0},
+};
+static const CliOption set_options[] = {
+    {"uri", CLI_TEXT, "URI", "libvirt connection, e.g. qemu+tls://10.88.0.1/system"},
+    {"address", CLI_TEXT, "IP", "address of the node"},
     {"migration-address", CLI_TEXT, "IP", "address that moves go to, if it is another"},
     {"wait", CLI_FLAG, NULL, "return when the node is connected and its storage verified"},
     {0},
@@ -148,6 +189,8 @@ const CliCommand host_commands[] = {
     {"host add", "NAME", 1, 1, add_options, host_add, "register a compute node"},
     {"host list", "", 0, 0, NULL, host_list, "list the nodes"},
     {"host show", "NAME", 1, 1, NULL, host_show, "show what is known of a node"},
+    {"host set", "NAME", 1, 1, set_options, host_set,
+     "change how a node is reached, e.g. after it was prepared for another transport"},
     {"host enable", "NAME", 1, 1, NULL, host_enable, "let a node take servers again"},
     {"host disable", "NAME", 1, 1, disable_options, host_disable,
      "let a node take no new servers; those on it run on"},

@@ -58,6 +58,8 @@ progress_line(const json_t *migration, unsigned width)
     g_ptr_array_add(parts,
                     g_strdup_printf("%-8s %s -> %s", *phase ? phase : "queued",
                                     json_text_at(migration, "source_host"), *dest ? dest : "?"));
+    if (g_str_equal(json_text_at(migration, "encryption"), "plaintext"))
+        g_ptr_array_add(parts, g_strdup("PLAINTEXT"));
     if (total > 0) {
         GString *bar = g_string_new(NULL);
         g_autofree char *done_text = bytes_text(total - left);

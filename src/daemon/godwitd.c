@@ -464,10 +464,19 @@ log_settings(const Config *config)
     log_event(LOG_LEVEL_INFO, "daemon", "starting", "version", GODWIT_VERSION, "state",
               config->state, "storage", config->storage_driver, "virt_type",
               config->libvirt->virt_type, "cpu_mode", cpu_mode_names[config->libvirt->cpu_mode],
-              "migration_uri", config->libvirt->migration_uri, "flags", flags, NULL);
-    if (g_str_has_prefix(config->libvirt->migration_uri, "qemu+tcp:"))
+              "migration_uri",
+              config->libvirt->migration_uri ? config->libvirt->migration_uri : "auto", "flags",
+              flags, NULL);
+    if (config->libvirt->native_tls_off && !(config->libvirt->migrate_flags & MIGRATE_TUNNELLED))
+        log_event(
+            LOG_LEVEL_WARNING, "daemon",
+            "live_migration_with_native_tls = false: the memory of moving guests is PLAINTEXT "
+            "on the wire",
+            NULL);
+    if (config->libvirt->migration_uri &&
+        g_str_has_prefix(config->libvirt->migration_uri, "qemu+tcp:"))
         log_event(LOG_LEVEL_WARNING, "daemon",
-                  "the channel between nodes is plaintext: the memory of moving guests can be read "
+                  "the channel between nodes is PLAINTEXT: the memory of moving guests can be read "
                   "on the wire",
                   "migration_uri", config->libvirt->migration_uri, NULL);
 }

@@ -272,7 +272,7 @@ move_due(const FakeMove *move)
         at = move_at(move, move->transfer_us - move->pause_us);
         if (move->iteration < ITERATIONS)
             at = MIN(at, move_at(move, move->transfer_us * move->iteration / (ITERATIONS + 1)));
-        if (move->fault == FAKE_MIGRATE_FAILS)
+        if (move->fault == FAKE_MIGRATE_FAILS || move->fault == FAKE_MIGRATE_NO_TLS)
             at = MIN(at, move_at(move, move->transfer_us / 2));
         return at;
     case FAKE_MOVE_SWITCH:
@@ -409,6 +409,12 @@ move_step(FakeWorld *world, FakeMove *move, int64_t now)
         if (move->fault == FAKE_MIGRATE_FAILS && now >= move_at(move, move->transfer_us / 2)) {
             move_roll_back(world, move, ERR_BACKEND,
                            "internal error: the migration stream broke (fault of the fake)");
+        } else if (move->fault == FAKE_MIGRATE_NO_TLS &&
+                   now >= move_at(move, move->transfer_us / 2)) {
+            move_roll_back(
+                world, move, ERR_BACKEND,
+                "internal error: unable to execute QEMU command 'object-add': Unable to "
+                "access credentials /etc/pki/qemu-of-the-fake/ca-cert.pem: No such file");
         } else if (now >= move_at(move, move->transfer_us - move->pause_us)) {
             fake_world_touch(world, move, sizeof *move);
             move->phase = FAKE_MOVE_SWITCH;

@@ -298,6 +298,16 @@ conn_register(HostConn *conn)
     return virConnectIsAlive(conn->vir) == 1;
 }
 
+/* A daemon has nobody to ask for a password: ssh shall fail at once instead of looking for a
+ * terminal. */
+static char *
+uri_without_terminal(const char *uri)
+{
+    if (!g_str_has_prefix(uri, "qemu+ssh:") || strstr(uri, "no_tty="))
+        return g_strdup(uri);
+    return g_strconcat(uri, strchr(uri, '?') ? "&" : "?", "no_tty=1", NULL);
+}
+
 static HostConn *
 conn_open(HostDriver *driver, const char *host, const char *uri, HostEventFn on_event,
           void (*on_closed)(const char *why, void *opaque), void *opaque, GError **err)
@@ -313,8 +323,9 @@ conn_open(HostDriver *driver, const char *host, const char *uri, HostEventFn on_
     cond_init_monotonic(&conn->changed);
     for (int i = 0; i < LIBVIRT_EVENTS; i++)
         conn->events[i] = -1;
+    g_autofree char *opened = uri_without_terminal(uri);
     virResetLastError();
-    conn->vir = virConnectOpen(uri);
+    conn->vir = virConnectOpen(opened);
     /* a transport without keepalive (a local socket) answers 1, which is no error */
     if (!conn->vir ||
         virConnectSetKeepAlive(conn->vir, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT) < 0 ||

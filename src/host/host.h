@@ -406,6 +406,7 @@ typedef enum FakeFault {
     FAKE_NODE_CUT,           /* no connection, its domains run on */
     FAKE_START_FAILS,        /* domain_start answers ERR_BACKEND */
     FAKE_MIGRATE_FAILS,      /* in mid-transfer, rolled back on the source */
+    FAKE_MIGRATE_NO_TLS,     /* the same, since QEMU finds no certificates */
     FAKE_MIGRATE_RUNS_TWICE, /* destination resumed, source resumed as well after its time-out */
     FAKE_MIGRATE_LOST,       /* returned 0 and the guest is on no node */
     FAKE_CPU_INCOMPATIBLE,

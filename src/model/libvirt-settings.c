@@ -52,7 +52,6 @@ libvirt_settings_new(void)
     settings->cpu_models = g_new0(char *, 1);
     settings->cpu_extra_flags = g_new0(char *, 1);
     settings->migrate_flags = DEFAULT_FLAGS;
-    settings->migration_uri = g_strdup("qemu+tls://%s/system");
     settings->downtime_ms = 500;
     settings->downtime_initial_ms = DEFAULT_INITIAL;
     settings->completion_timeout_s_per_gib = 800;
@@ -250,7 +249,7 @@ read_uri(Reading *reading, const KeyLine *at, GError **err)
     const char *place = strstr(at->value, "%s");
     bool known = false;
 
-    if (is_unset(at)) {
+    if (is_unset(at) || strcmp(at->value, "auto") == 0) {
         text_set(&reading->settings->migration_uri, NULL);
         return true;
     }
@@ -489,6 +488,7 @@ settle_flags(Reading *reading)
     }
     set_flag(&flags, reading->tunnelled, MIGRATE_TUNNELLED);
     set_flag(&flags, reading->native_tls, MIGRATE_TLS);
+    settings->native_tls_off = reading->native_tls == CHOICE_NO;
     set_flag(&flags, reading->post_copy, MIGRATE_POSTCOPY);
     set_flag(&flags, reading->auto_converge, MIGRATE_AUTO_CONVERGE);
     if (reading->post_copy == CHOICE_YES && reading->auto_converge == CHOICE_YES) {
@@ -513,6 +513,8 @@ settle(Reading *reading, GError **err)
     MigrateContext context = {.has_migrate_uri = settings->inbound_addr != NULL};
     g_autoptr(GError) error = NULL;
     g_autofree char *scheme = NULL;
+    const char *encryption;
+    unsigned flags;
 
     if (settings->cpu_mode == CPU_MODE_CUSTOM && !settings->cpu_models[0])
         return err_set(err, ERR_INVALID,
@@ -534,20 +536,21 @@ settle(Reading *reading, GError **err)
                        " ms), up to which it grows",
                        settings->downtime_initial_ms, settings->downtime_ms);
 
-    if (!settings->migration_uri)
-        settings->migration_uri =
-            g_strdup_printf("qemu+%s://%%s/system", reading->scheme ? reading->scheme : "tls");
+    if (!settings->migration_uri && reading->scheme)
+        settings->migration_uri = g_strdup_printf("qemu+%s://%%s/system", reading->scheme);
     settle_flags(reading);
     if (!migrate_flags_check(settings->migrate_flags, &context, &error))
         return err_set(err, err_code(error), "[libvirt] %s", error->message);
 
-    scheme = g_strndup(settings->migration_uri, strcspn(settings->migration_uri, ":"));
+    scheme = migrate_scheme(settings->migration_uri ? settings->migration_uri : "qemu+tls:");
+    flags = settings->migrate_flags;
     if (settings->require_encryption &&
-        strcmp(migrate_encryption(scheme, settings->migrate_flags), "plaintext") == 0)
+        !migrate_encrypt(settings, &(MigrateWire){.scheme = scheme}, &flags, &encryption, NULL))
         return err_set(
             err, ERR_INVALID,
             "[libvirt] live_migration_require_encryption is set, but memory would travel "
-            "as plaintext; set live_migration_with_native_tls = true");
+            "as plaintext; set live_migration_with_native_tls = true, or leave it and "
+            "live_migration_uri out, so that each node's own transport decides");
     return true;
 }
 
@@ -558,11 +561,7 @@ libvirt_settings_parse(const char *text, LibvirtSettings *settings, GPtrArray *n
     Reading reading = {.settings = settings, .notices = notices};
     bool ok;
 
-    /* NULL until a URI is read: the scheme may still come, on a later line */
-    text_set(&settings->migration_uri, NULL);
     ok = config_scan(text, read_key, &reading, err) && settle(&reading, err);
-    if (!settings->migration_uri)
-        settings->migration_uri = g_strdup("qemu+tls://%s/system");
     g_free(reading.scheme);
     return ok;
 }

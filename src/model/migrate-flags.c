@@ -252,3 +252,53 @@ migrate_encryption(const char *uri_scheme, unsigned flags)
         return "ssh";
     return "plaintext";
 }
+
+char *
+migrate_scheme(const char *uri)
+{
+    return g_strndup(uri, strcspn(uri, ":"));
+}
+
+static bool
+is_encrypted(const char *encryption)
+{
+    return encryption && (strcmp(encryption, "tls") == 0 || strcmp(encryption, "ssh") == 0);
+}
+
+bool
+migrate_encrypt(const LibvirtSettings *settings, const MigrateWire *wire, unsigned *flags,
+                const char **encryption, GError **err)
+{
+    bool expected = is_encrypted(wire->source) || is_encrypted(wire->dest) ||
+                    is_encrypted(migrate_encryption(wire->scheme, MIGRATE_TUNNELLED));
+
+    if (expected && !settings->native_tls_off && !(*flags & MIGRATE_TUNNELLED))
+        *flags |= MIGRATE_TLS;
+    *encryption = migrate_encryption(wire->scheme, *flags);
+    if (is_encrypted(*encryption))
+        return true;
+    if (settings->require_encryption)
+        return err_set(err, ERR_FORBIDDEN,
+                       "the guest's memory would cross the network as plaintext, and "
+                       "live_migration_require_encryption is set; set up TLS on both nodes with "
+                       "`godwit host prepare`, and register them with qemu+tls://");
+    if (expected && !settings->native_tls_off)
+        return err_set(err, ERR_FORBIDDEN,
+                       "the nodes are encrypted, but the guest's memory would cross the network as "
+                       "plaintext through the tunnel of a %s connection; remove "
+                       "VIR_MIGRATE_TUNNELLED or change live_migration_uri",
+                       wire->scheme);
+    return true;
+}
+
+const char *
+migrate_encryption_at(const LibvirtSettings *settings, const Host *host)
+{
+    g_autofree char *scheme =
+        migrate_scheme(settings->migration_uri ? settings->migration_uri : host->uri);
+    const MigrateWire wire = {scheme, host->encryption, host->encryption};
+    unsigned flags = settings->migrate_flags;
+    const char *encryption;
+
+    return migrate_encrypt(settings, &wire, &flags, &encryption, NULL) ? encryption : "refused";
+}

@@ -705,7 +705,8 @@ typedef struct LibvirtSettings {
     char **cpu_extra_flags; /* NULL-ended, "pcid", "+aes", "-mpx" */
     unsigned
         migrate_flags;   /* effective: defaults or live_migration_flag, then the boolean options */
-    char *migration_uri; /* with one %s; default by scheme */
+    char *migration_uri; /* with one %s; NULL: as the destination is registered */
+    bool native_tls_off; /* live_migration_with_native_tls = false was said, not just left out */
     char *inbound_addr;  /* may be NULL */
     int64_t downtime_ms; /* ceiling */
     int64_t downtime_initial_ms;          /* Godwit's own: 30 */
@@ -725,6 +726,33 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LibvirtSettings, libvirt_settings_free)
 bool libvirt_settings_parse(const char *text, LibvirtSettings *settings, GPtrArray *notices,
                             GError **err);
 
+/* ---- encryption of a move -----------------------------------------------------------------------
+ */
+typedef struct MigrateWire {   /* what a move's memory would pass over */
+    const char *scheme;        /* of the URI that the source opens, like "qemu+tls" */
+    const char *source, *dest; /* Host.encryption of both; NULL: not known */
+} MigrateWire;
+/* Decide how the memory of a move travels: "tls", "ssh" or "plaintext". Where either node or the
+ * URI is encrypted, memory is too: MIGRATE_TLS is added to *flags unless a tunnel does it.
+ * Plaintext is left for nodes that are both plaintext, and for who set native TLS to false.
+ * ERR_FORBIDDEN: plaintext, although encryption is required or the nodes have it. */
+bool migrate_encrypt(const LibvirtSettings *settings, const MigrateWire *wire, unsigned *flags,
+                     const char **encryption, GError **err);
+char *migrate_scheme(const char *uri); /* "qemu+tls" of "qemu+tls://host1/system" */
+/* "plaintext", "tls" or "ssh" of a move between nodes like this one; "refused": none is made. */
+const char *migrate_encryption_at(const LibvirtSettings *settings, const Host *host);
+
+/* ---- libvirt URIs of nodes (host-uri.c) ---------------------------------------------------------
+ */
+/* Judge a URI that the controller is to open: "tcp", "tls" or "ssh". ERR_INVALID: another transport
+ * or a parameter that is not among those that say where keys are; some of libvirt's run programs on
+ * the controller, others leave checks out. */
+const char *host_uri_transport(const char *uri, GError **err);
+/* The URI by which the libvirt of another node opens the one that is registered with uri. */
+char *host_uri_for_peers(const char *uri, const char *address);
+/* template with address, in brackets if it is an IPv6 address, in place of %s */
+char *host_uri_fill(const char *template, const char *address);
+
 /* ---- disks on a Ceph cluster
  * --------------------------------------------------------------------- What a hypervisor must be
  * told to open an image, beside its name. */
@@ -732,6 +760,7 @@ typedef struct RbdAccess {
     char **monitors;   /* "192.0.2.1:3300", "[2001:db8::1]:3300"; ended by NULL */
     char *user;        /* cephx, without "client." */
     char *secret_uuid; /* of the secret that holds its key on the node */
+    char *fsid;        /* of the cluster */
 } RbdAccess;
 RbdAccess *rbd_access_copy(const RbdAccess *access); /* NULL: NULL */
 void rbd_access_free(RbdAccess *access);

@@ -10,6 +10,7 @@ rbd_access_copy(const RbdAccess *access)
     if (!access)
         return NULL;
     copy = g_new0(RbdAccess, 1);
+    copy->fsid = g_strdup(access->fsid);
     copy->monitors = g_strdupv(access->monitors);
     copy->user = g_strdup(access->user);
     copy->secret_uuid = g_strdup(access->secret_uuid);
@@ -21,6 +22,7 @@ rbd_access_free(RbdAccess *access)
 {
     if (!access)
         return;
+    g_free(access->fsid);
     g_strfreev(access->monitors);
     g_free(access->user);
     g_free(access->secret_uuid);

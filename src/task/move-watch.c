@@ -159,31 +159,27 @@ on_call_end(const char *host, const char *uuid, GError *error, void *opaque)
     g_free(whose);
 }
 
-static char *
-format_uri(const char *template, const char *address)
-{
-    GString *uri = g_string_new(template);
-
-    g_string_replace(uri, "%s", address, 1);
-    return g_string_free(uri, FALSE);
-}
-
 static bool
 start_call(TaskRun *run, Move *move, GError **err)
 {
     const LibvirtSettings *settings = run_settings(run)->libvirt;
-    const char *address = run_state_text(run, "dest_address");
+    const char *uri = run_state_text(run, "dest_uri"),
+               *encryption = run_state_text(run, "encryption");
     g_autoptr(MoveSpec) spec = g_new0(MoveSpec, 1);
     struct {
         TaskEngine *engine;
         int64_t task_id;
-    } *whose = g_malloc0(sizeof *whose);
+    } * whose;
 
+    if (!uri || !encryption)
+        return err_set(err, ERR_CONFLICT,
+                       "another version of godwitd prepared this move; ask for it again");
+    whose = g_malloc0(sizeof *whose);
     spec->uuid = g_strdup(run->task->server_id);
-    spec->dest_uri = format_uri(settings->migration_uri, address);
-    if (!(settings->migrate_flags & MIGRATE_TUNNELLED))
-        spec->migrate_uri = g_strdup_printf("tcp://%s", run_state_text(run, "dest_stream_address"));
+    spec->dest_uri = g_strdup(uri);
     spec->flags = (unsigned)run_state_int(run, "flags", 0);
+    if (!(spec->flags & MIGRATE_TUNNELLED))
+        spec->migrate_uri = host_uri_fill("tcp://%s", run_state_text(run, "dest_stream_address"));
     spec->bandwidth_mib_s = settings->bandwidth_mib_s;
     spec->downtime_ms = move->downtime_limit_ms;
     spec->parallel_connections = settings->parallel_connections;
@@ -194,6 +190,13 @@ start_call(TaskRun *run, Move *move, GError **err)
         g_free(whose);
         return false;
     }
+    log_event(strcmp(encryption, "plaintext") == 0 ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "task",
+              strcmp(encryption, "plaintext") == 0
+                  ? "a guest's memory crosses the network in PLAINTEXT: a move begins"
+                  : "a move begins",
+              "server", run->task->server_id, "source", move->migration->source_host, "dest",
+              move->migration->dest_host, "encryption", encryption, "flags",
+              run_state_text(run, "flag_names"), "uri", uri, NULL);
     move->call_running = true;
     move->began = SWITCH_NOT_BEGUN;
     return true;
@@ -282,6 +285,7 @@ conclude(TaskRun *run, Move *move, Watch *watch, GError **err)
         if (move->call_running && !watch->source_rolled_back)
             return 0; /* it has not begun, or the call is about to say why it ended */
         wait_for_reason(run, move, watch);
+        move_explain_tls(run, move);
         text = g_strdup_printf("the move to %s failed, the guest runs on %s", to, from);
         ends_as(run, "source", err, settled_code(move), text, move);
         return -1;

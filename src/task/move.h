@@ -38,6 +38,10 @@ bool move_transfer(TaskRun *run, GError **err);
  */
 bool move_clean_up(TaskRun *run, GError **err);
 
+/* If what the call said is about TLS: add on which node what is missing, and the cure. Asks nodes.
+ */
+void move_explain_tls(TaskRun *run, Move *move);
+
 /* Ask both nodes now. */
 void move_look(TaskRun *run, Move *move, Seen *source, Seen *dest);
 

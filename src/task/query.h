@@ -20,6 +20,9 @@ char *query_server_cpu(TaskEngine *engine, const Server *server, GError **err);
  * of the storage itself. */
 GPtrArray *query_storage_pools(TaskEngine *engine, GError **err);
 const char *query_storage_driver(TaskEngine *engine); /* "rbd", "dir" */
+/* What a client of the storage's Ceph cluster must have in its ceph.conf: where the cluster is, and
+ * no key. ERR_UNSUPPORTED if the disks are not on Ceph. Deadline of the storage itself. */
+char *query_ceph_conf(TaskEngine *engine, GError **err);
 /* Read the storage's key again and give it to every node that is connected. *report: for each node
  * (element char *) "host1: ok" or "host1: why not". Running guests keep the key that they have. */
 bool query_storage_rotate_key(TaskEngine *engine, GPtrArray **report, GError **err);

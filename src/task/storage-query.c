@@ -25,6 +25,29 @@ query_storage_driver(TaskEngine *engine)
     return engine_storage(engine)->ops->name;
 }
 
+char *
+query_ceph_conf(TaskEngine *engine, GError **err)
+{
+    g_autoptr(RbdAccess) access = NULL;
+    g_autofree char *monitors = NULL;
+
+    if (!storage_access(engine_storage(engine), &access, err))
+        return NULL;
+    if (!access) {
+        err_set(err, ERR_UNSUPPORTED,
+                "The disks of this controller are not on Ceph (its storage driver is %s): there is "
+                "no configuration of a cluster to give away.",
+                query_storage_driver(engine));
+        return NULL;
+    }
+    monitors = g_strjoinv(",", access->monitors);
+    if (!access->fsid || !uuid_is_valid(access->fsid) || !text_is_clean(monitors, 4096, false)) {
+        err_set(err, ERR_BACKEND, "the monitors describe their cluster in a way that fits no file");
+        return NULL;
+    }
+    return g_strdup_printf("[global]\nfsid = %s\nmon_host = %s\n", access->fsid, monitors);
+}
+
 /* ---- the key -----------------------------------------------------------------------------------
  */
 

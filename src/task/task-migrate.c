@@ -228,38 +228,33 @@ effective_flags(const LibvirtSettings *settings)
            MIGRATE_UNDEFINE_SOURCE | MIGRATE_UNSAFE;
 }
 
-static char *
-uri_scheme(const char *uri)
-{
-    const char *plus = strchr(uri, '+'), *colon = strchr(uri, ':');
-
-    return plus && colon && plus < colon ? g_strndup(plus + 1, (gsize)(colon - plus - 1))
-                                         : g_strdup("");
-}
-
 static bool
 check_host(TaskRun *run, Move *move, const char *cpu, const char *dest, GError **err)
 {
     const LibvirtSettings *settings = run_settings(run)->libvirt;
     unsigned flags = effective_flags(settings);
     g_auto(Pair) pair = {.source = move->migration->source_host, .dest = dest};
-    g_autofree char *scheme = uri_scheme(settings->migration_uri), *flag_names = NULL;
+    g_autofree char *uri = NULL, *scheme = NULL, *flag_names = NULL;
     const char *encryption;
     MigrateContext context;
 
     if (!store_read(run_store(run), read_pair, &pair, err))
         return false;
+    uri = settings->migration_uri ? host_uri_fill(settings->migration_uri, pair.dest_row->address)
+                                  : host_uri_for_peers(pair.dest_row->uri, pair.dest_row->address);
+    scheme = migrate_scheme(uri);
     context = (MigrateContext){pair.source_row->libvirt_version, pair.source_row->qemu_version,
                                pair.dest_row->libvirt_version, pair.dest_row->qemu_version,
                                settings->inbound_addr != NULL};
+    if (!migrate_encrypt(
+            settings,
+            &(MigrateWire){scheme, pair.source_row->encryption, pair.dest_row->encryption}, &flags,
+            &encryption, err)) {
+        g_prefix_error(err, "%s to %s: ", move->migration->source_host, dest);
+        return false;
+    }
     if (!migrate_flags_check(flags, &context, err))
         return false;
-    encryption = migrate_encryption(scheme, flags);
-    if (settings->require_encryption && strcmp(encryption, "plaintext") == 0)
-        return err_set(err, ERR_FORBIDDEN,
-                       "the memory stream to %s would be plaintext and require_encryption is set; "
-                       "set up TLS on both nodes",
-                       dest);
     if (cpu && !host_cpu_compare(run_hosts(run), dest, cpu, settings->virt_type,
                                  run->server->machine, DEADLINE_CONTROL, err)) {
         g_prefix_error(err, "the guest's CPU does not fit %s: ", dest);
@@ -269,7 +264,7 @@ check_host(TaskRun *run, Move *move, const char *cpu, const char *dest, GError *
         return false;
     flag_names = migrate_flags_format(flags);
     run_set_state_text(run, "dest", dest);
-    run_set_state_text(run, "dest_address", pair.dest_row->address);
+    run_set_state_text(run, "dest_uri", uri);
     run_set_state_text(run, "dest_stream_address",
                        pair.dest_row->migration_address ? pair.dest_row->migration_address
                                                         : pair.dest_row->address);

@@ -20,17 +20,22 @@ settings_print(GString *out, const LibvirtSettings *settings)
     g_autofree char *models = joined(settings->cpu_models);
     g_autofree char *extra = joined(settings->cpu_extra_flags);
     g_autofree char *flags = migrate_flags_format(settings->migrate_flags);
-    g_autofree char *scheme =
-        g_strndup(settings->migration_uri, strcspn(settings->migration_uri, ":"));
+    const char *uri = settings->migration_uri ? settings->migration_uri : "auto";
+    /* between nodes that are prepared for TLS, if it is them who say how they are reached */
+    g_autofree char *scheme = migrate_scheme(settings->migration_uri ? uri : "qemu+tls:");
+    unsigned effective = settings->migrate_flags;
+    const char *encryption;
 
     g_string_append_printf(out, "virt_type %s\n", settings->virt_type);
     g_string_append_printf(out, "cpu_mode %s\n", cpu_mode_names[settings->cpu_mode]);
     g_string_append_printf(out, "cpu_models %s\n", models);
     g_string_append_printf(out, "cpu_extra_flags %s\n", extra);
     g_string_append_printf(out, "flags %s\n", flags);
-    g_string_append_printf(out, "uri %s\n", settings->migration_uri);
-    g_string_append_printf(out, "encryption %s\n",
-                           migrate_encryption(scheme, settings->migrate_flags));
+    g_string_append_printf(out, "uri %s\n", uri);
+    g_assert_true(
+        migrate_encrypt(settings, &(MigrateWire){.scheme = scheme}, &effective, &encryption, NULL));
+    g_string_append_printf(out, "encryption %s%s\n", encryption,
+                           effective == settings->migrate_flags ? "" : ", TLS added");
     g_string_append_printf(out, "inbound_addr %s\n",
                            settings->inbound_addr ? settings->inbound_addr : "-");
     g_string_append_printf(out,
@@ -127,7 +132,7 @@ test_defaults(void)
     g_autofree char *other = outcome_of("[DEFAULT]\nlive_migration_flag = nonsense\n");
 
     g_assert_nonnull(strstr(empty, "cpu_mode baseline\n"));
-    g_assert_nonnull(strstr(empty, "flags LIVE,PEER2PEER\nuri qemu+tls://%s/system\n"));
+    g_assert_nonnull(strstr(empty, "flags LIVE,PEER2PEER\nuri auto\nencryption tls, TLS added\n"));
     g_assert_nonnull(strstr(empty, "downtime 500 from 30\n"));
     g_assert_nonnull(strstr(empty, "completion_timeout 800 then abort\n"));
     g_assert_cmpstr(empty, ==, other);

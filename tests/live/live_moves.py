@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """live_moves: moves that work, and moves that are refused."""
+import contextlib
 import os
 import re
 import time
@@ -65,6 +66,50 @@ def test_move(world):
        all(r["migration_type"] == "live-migration" for r in rows), "os-migrations shows both", rows)
 
 
+@contextlib.contextmanager
+def configured(world, line, without="nothing"):
+    """godwitd runs with one more line in its [libvirt] section, and without those of another option."""
+    config = os.path.join(state_dir(), "godwit", "godwit.conf")
+    with open(config, encoding="utf-8") as f:
+        text = f.read()
+    try:
+        with open(config, "w", encoding="utf-8") as f:
+            f.write(re.sub(rf"^{without}\b.*\n", "", text, flags=re.M).replace("[libvirt]\n", f"[libvirt]\n{line}\n"))
+        controller_restart()
+        need(world.all_up(), f"godwitd starts with {line.split('=')[0].strip()} and reaches all nodes")
+        yield
+    finally:
+        with open(config, "w", encoding="utf-8") as f:
+            f.write(text)
+        controller_restart()
+
+
+def test_classic(world):
+    """the classic four flags: UNDEFINE_SOURCE, PEER2PEER, LIVE, TUNNELLED"""
+    guest = world.guest("host1")
+    with configured(world, "live_migration_flag=VIR_MIGRATE_UNDEFINE_SOURCE,VIR_MIGRATE_PEER2PEER,VIR_MIGRATE_LIVE,"
+                    "VIR_MIGRATE_TUNNELLED"):
+        record = world.cloud.ended(guest.move("host2"))
+        check_record(record, "host1", "host2")
+        ok("TUNNELLED" in record["flags"].split(","), "the move was tunnelled", record["flags"])
+    ok(re.search(r"^Persistent:\s+yes", virsh("host2", "dominfo", guest.domain), re.M), "it is persistent on host2")
+
+    actions = world.cloud.get(f"/compute/v2.1/servers/{guest.id}/os-instance-actions")["instanceActions"]
+    action = next(a for a in actions if a["action"] == "live-migration")
+    events = world.cloud.get(f"/compute/v2.1/servers/{guest.id}/os-instance-actions/{action['request_id']}")
+    events = events["instanceAction"]["events"]
+    ok(action["message"] is None and [e["result"] for e in events if e["event"] == "compute_live_migration"] == ["Success"],
+       "the instance action has its event, Success", events)
+
+    number = guest.move(None)
+    record = world.cloud.ended(number)
+    ok(record["status"] == "completed" and record["dest_host"] in ("host1", "host3") and
+       runs_once(guest) == [record["dest_host"]], "without a host, another one is chosen", record)
+    rows = world.cloud.get(f"/compute/v2.1/os-migrations?instance_uuid={guest.id}")["migrations"]
+    ok([r["status"] for r in rows if r["id"] in (number, number - 1)] == ["completed", "completed"] and
+       all(r["migration_type"] == "live-migration" for r in rows), "os-migrations shows both", rows)
+
+
 def test_classic(world):
     """the classic four flags: UNDEFINE_SOURCE, PEER2PEER, LIVE, TUNNELLED"""
     guest = world.guest("host1")
@@ -97,6 +142,45 @@ def test_classic(world):
     after = guest.start()
     ok(after["boot_seq"] >= before["seq"] and after["errors"] == 0, "started again, it goes on with the data on its disk",
        (before, after))
+
+
+def test_plaintext(world):
+    """the lab's nodes are reached over tcp: marked wherever one looks, refused where encryption is required"""
+    guest = world.guest("host1")
+    mark = len(controller_log())
+    number = guest.move("host2")
+    world.cloud.ended(number)
+    for command in (("status",), ("host", "list"), ("host", "show", "host1"), ("migration", "list"),
+                    ("migration", "show", str(number)), ("migration", "show", "--follow", str(number))):
+        said = cli(*command).stdout
+        ok("plaintext" in said, f"godwit {' '.join(command)} says plaintext", said)
+    status = world.cloud.get("/godwit/v1/status")["status"]
+    ok((status["node_encryption"], status["memory_encryption"], status["plaintext_hosts"]) ==
+       ("plaintext", "plaintext", list(HOSTS)), "the API names the nodes", status)
+    ok(re.search(r"warning.*PLAINTEXT: a move begins", controller_log()[mark:]), "so does the log, as a warning",
+       controller_log()[mark:])
+    with configured(world, "live_migration_require_encryption = true", without="live_migration_uri"):
+        record = world.cloud.ended(guest.move("host1"))
+        ok((record["status"], record["error_code"], record["phase"]) == ("failed", "forbidden", "check") and
+           all(w in record["reason"] for w in ("plaintext", "require_encryption", "godwit host prepare")),
+           "require_encryption: refused before anything moves, with the cure", record)
+        ok(runs_once(guest) == ["host2"] and guest.is_state("ACTIVE", "host2"), "the guest runs on", places(guest))
+        said = cli("host", "list").stdout
+        ok("refused" in said and "plaintext" in said, "godwit host list says that moves are refused", said)
+
+
+def test_reached_anew(world):
+    """a node's libvirt URI is changed while a server moves off it, and back"""
+    guest = world.guest("host1")
+    uri = world.cloud.host("host1")["uri"]
+    number = world.slow_move(guest, "host2")
+    try:
+        said = cli("host", "set", "host1", "--uri", uri.replace("/system", ":16509/system"), "--wait").stdout
+        ok(":16509" in said and "state up" in said, "connected again by the new URI", said)
+        record = world.cloud.ended(number)
+        ok(record["status"] == "completed" and runs_once(guest) == ["host2"], "the move went on to its end", record)
+    finally:
+        cli("host", "set", "host1", "--uri", uri, "--wait")
 
 
 def test_many(world):
@@ -214,5 +298,6 @@ def test_taken_up(world):
     ok(record["status"] == "completed" and guest.is_state("ACTIVE", "host1"), "the next start records it", record)
 
 
-TESTS = {"move": test_move, "classic": test_classic, "taken-up": test_taken_up, "many": test_many,
+TESTS = {"move": test_move, "classic": test_classic, "plaintext": test_plaintext,
+         "reached-anew": test_reached_anew, "taken-up": test_taken_up, "many": test_many,
          "refused": test_refused, "bridge": test_bridge}

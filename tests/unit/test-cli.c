@@ -248,8 +248,9 @@ test_progress(void)
     g_autofree char *odd_line = progress_line(odd, 200);
 
     g_assert_cmpstr(wide, ==,
-                    "transfer host1 -> host3  [##########..........]  50%  128.0 MiB of 256.0 MiB  "
-                    "90.0 MiB/s  dirty 40.0 MiB/s  iteration 3  limit 30 ms  ETA 1.50 s");
+                    "transfer host1 -> host3  PLAINTEXT  [##########..........]  50%  "
+                    "128.0 MiB of 256.0 MiB  90.0 MiB/s  dirty 40.0 MiB/s  iteration 3  limit 30 "
+                    "ms  ETA 1.50 s");
     g_assert_cmpuint(strlen(narrow), <=, 60);
     g_assert_true(g_str_has_prefix(wide, narrow));
     g_assert_cmpstr(early_line, ==, "queued   host1 -> ?");

@@ -291,6 +291,66 @@ test_disks(void)
     refuse("GET", "/godwit/v1/snapshots/x", 0, NULL, 404, "could not be found");
 }
 
+#define HOST_BODY(uri) \
+    "{\"host\":{\"name\":\"host7\",\"address\":\"10.0.0.7\",\"uri\":\"" uri "\"}}"
+
+/* The hosts of this world were put into the store by hand. */
+static bool
+use_numbers(StoreTx *tx, void *opaque, GError **err)
+{
+    int64_t number = 0;
+
+    while (number < 9)
+        if (!store_next_number(tx, "host", &number, err))
+            return false;
+    return true;
+}
+
+static void
+test_hosts(void)
+{
+    json_t *answer;
+
+    g_assert_true(store_write(store, use_numbers, NULL, NULL));
+    refuse("POST", "/godwit/v1/hosts", 0, HOST_BODY("qemu+ext://h7/system?command=/bin/evil"), 400,
+           "'uri' must be");
+    refuse("POST", "/godwit/v1/hosts", 0,
+           HOST_BODY("qemu+ssh://h7/system?keyfile=/k;command=/bin/evil"), 400, "may not carry");
+    refuse("POST", "/godwit/v1/hosts", 0, HOST_BODY("qemu+tcp://h7/system"), 201,
+           "\"encryption\":\"plaintext\"");
+    answer = get("/godwit/v1/status", 0);
+    expect(answer, "status/plaintext_hosts", "[\"host1\",\"host2\",\"host3\",\"host7\"]");
+    expect(answer, "status/node_encryption", "\"plaintext\"");
+    expect(answer, "status/memory_encryption", "\"plaintext\"");
+    expect(answer, "status/encryption_required", "false");
+    json_decref(answer);
+
+    /* prepared anew, for TLS */
+    refuse("PUT", "/godwit/v1/hosts/host7", 0,
+           "{\"host\":{\"uri\":\"qemu+tls://h7/system?netcat=/bin/evil\"}}", 400, "may not carry");
+    refuse("PUT", "/godwit/v1/hosts/host7", 0, "{\"host\":{\"address\":\"h7\"}}", 400, "numeric");
+    refuse("PUT", "/godwit/v1/hosts/host7", 0, "{\"host\":{\"name\":\"host8\"}}", 400, "name");
+    refuse("PUT", "/godwit/v1/hosts/host9", 0, "{\"host\":{\"address\":\"10.0.0.9\"}}", 404,
+           "not known");
+    refuse("PUT", "/godwit/v1/hosts/host7", 0,
+           "{\"host\":{\"uri\":\"qemu+tls://h7/system\",\"migration_address\":\"10.1.0.7\"}}", 200,
+           "\"memory_encryption\":\"tls\"");
+    answer = get("/godwit/v1/hosts/host7", 0);
+    expect(answer, "host/encryption", "\"tls\"");
+    expect(answer, "host/uri", "\"qemu+tls://h7/system\"");
+    expect(answer, "host/address", "\"10.0.0.7\"");
+    expect(answer, "host/migration_address", "\"10.1.0.7\"");
+    expect(answer, "host/state", "\"unknown\"");
+    expect(answer, "host/enabled", "true");
+    json_decref(answer);
+    answer = get("/godwit/v1/status", 0);
+    expect(answer, "status/plaintext_hosts", "[\"host1\",\"host2\",\"host3\"]");
+    expect(answer, "status/node_encryption", "\"mixed\"");
+    expect(answer, "status/memory_encryption", "\"mixed\"");
+    json_decref(answer);
+    refuse("DELETE", "/godwit/v1/hosts/host7", 0, NULL, 204, NULL);
+}
+
 static bool
 set_progress(StoreTx *tx, void *opaque, GError **err)
 {
@@ -385,6 +445,7 @@ main(int argc, char **argv)
     begin();
     g_test_add_func("/godwit-api/storage", test_storage);
     g_test_add_func("/godwit-api/disks", test_disks);
+    g_test_add_func("/godwit-api/hosts", test_hosts);
     g_test_add_func("/godwit-api/flatten", test_flatten);
     g_test_add_func("/godwit-api/policy", test_policy);
     int failed = g_test_run();

@@ -153,6 +153,77 @@ test_encryption(void)
     g_assert_cmpstr(migrate_encryption(NULL, CLASSIC_FOUR), ==, "plaintext");
 }
 
+static void
+test_encrypt(void)
+{
+    static const struct {
+        const char *scheme, *source, *dest;
+        unsigned flags;
+        bool off, require;
+        const char *encryption; /* NULL: refused */
+        bool tls_added;
+    } cases[] = {
+        {"qemu+tls", "tls", "tls", BASE, false, false, "tls", true},
+        {"qemu+tls", "tls", "tls", BASE, false, true, "tls", true},
+        {"qemu+tls", "tls", "tls", BASE | MIGRATE_TLS, false, true, "tls", false},
+        {"qemu+ssh", "ssh", "ssh", BASE, false, true, "tls", true},
+        {"qemu+tls", NULL, NULL, BASE, false, false, "tls", true},
+        {"qemu+tcp", "plaintext", "plaintext", BASE, false, false, "plaintext", false},
+        {"qemu+tcp", "plaintext", "plaintext", BASE | MIGRATE_TLS, false, true, "tls", false},
+        {"qemu+tcp", "plaintext", "plaintext", BASE, false, true, NULL, false},
+        {"qemu+tcp", NULL, NULL, BASE, false, false, "plaintext", false},
+        /* one end that is encrypted is enough to want it */
+        {"qemu+tcp", "tls", "plaintext", BASE, false, false, "tls", true},
+        {"qemu+tls", "plaintext", "tls", BASE, false, false, "tls", true},
+        {"qemu+tcp", "tls", "tls", BASE, false, false, "tls", true},
+        /* said outright */
+        {"qemu+tls", "tls", "tls", BASE, true, false, "plaintext", false},
+        {"qemu+ssh", "ssh", "ssh", BASE, true, true, NULL, false},
+        /* the tunnel is what its connection is */
+        {"qemu+tls", "tls", "tls", CLASSIC_FOUR, false, true, "tls", false},
+        {"qemu+ssh", "ssh", "ssh", CLASSIC_FOUR, true, true, "ssh", false},
+        {"qemu+tcp", "plaintext", "plaintext", CLASSIC_FOUR, false, false, "plaintext", false},
+        {"qemu+tcp", "plaintext", "plaintext", CLASSIC_FOUR, false, true, NULL, false},
+        {"qemu+tcp", "tls", "tls", CLASSIC_FOUR, false, false, NULL, false},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        const LibvirtSettings settings = {.native_tls_off = cases[i].off,
+                                          .require_encryption = cases[i].require};
+        const MigrateWire wire = {cases[i].scheme, cases[i].source, cases[i].dest};
+        g_autoptr(GError) error = NULL;
+        const char *encryption;
+        unsigned flags = cases[i].flags;
+        bool ok = migrate_encrypt(&settings, &wire, &flags, &encryption, &error);
+
+        g_test_message("case %zu", i);
+        g_assert_true(ok == (cases[i].encryption != NULL));
+        g_assert_cmpuint(flags, ==, cases[i].flags | (cases[i].tls_added ? MIGRATE_TLS : 0));
+        if (ok) {
+            g_assert_cmpstr(encryption, ==, cases[i].encryption);
+        } else {
+            g_assert_true(err_is(error, ERR_FORBIDDEN));
+            g_assert_nonnull(strstr(error->message, "plaintext"));
+        }
+    }
+}
+
+static void
+test_encryption_at(void)
+{
+    LibvirtSettings settings = {.migrate_flags = BASE};
+    Host tls = {.uri = (char *)"qemu+tls://10.0.0.1/system", .encryption = (char *)"tls"},
+         tcp = {.uri = (char *)"qemu+tcp://10.0.0.2/system", .encryption = (char *)"plaintext"};
+
+    g_assert_cmpstr(migrate_encryption_at(&settings, &tls), ==, "tls");
+    g_assert_cmpstr(migrate_encryption_at(&settings, &tcp), ==, "plaintext");
+    settings.require_encryption = true;
+    g_assert_cmpstr(migrate_encryption_at(&settings, &tls), ==, "tls");
+    g_assert_cmpstr(migrate_encryption_at(&settings, &tcp), ==, "refused");
+    settings = (LibvirtSettings){.migrate_flags = BASE, .native_tls_off = true};
+    g_assert_cmpstr(migrate_encryption_at(&settings, &tls), ==, "plaintext");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -163,5 +234,7 @@ main(int argc, char **argv)
     g_test_add_func("/model/migrate-flags/pairs", test_pairs);
     g_test_add_func("/model/migrate-flags/versions", test_versions);
     g_test_add_func("/model/migrate-flags/encryption", test_encryption);
+    g_test_add_func("/model/migrate-flags/encrypt", test_encrypt);
+    g_test_add_func("/model/migrate-flags/encryption-at", test_encryption_at);
     return g_test_run();
 }

@@ -86,6 +86,53 @@ test_fails_in_transfer(Stage *stage, const void *unused)
 }
 
 static void
+test_encrypted(Stage *stage, const void *unused)
+{
+    text_set(&stage->rig->libvirt->migration_uri, "fake+tls://%s/system");
+    stage->rig->libvirt->require_encryption = true;
+    g_autoptr(Migration) migration = move(stage, "host2");
+
+    g_assert_cmpint(migration->status, ==, MIGRATION_COMPLETED);
+    g_assert_cmpstr(migration->encryption, ==, "tls");
+    g_assert_nonnull(strstr(migration->flags, "TLS"));
+}
+
+static void
+test_encryption_required(Stage *stage, const void *unused)
+{
+    stage->rig->libvirt->require_encryption = true;
+    g_autoptr(Migration) migration = move(stage, "host2");
+
+    g_assert_cmpint(migration->status, ==, MIGRATION_FAILED);
+    g_assert_cmpstr(migration->error_code, ==, "forbidden");
+    g_assert_nonnull(strstr(migration->reason, "host1 to host2"));
+    g_assert_nonnull(strstr(migration->reason, "plaintext"));
+    g_assert_nonnull(strstr(migration->reason, "godwit host prepare"));
+    g_assert_null(migration->encryption);
+    assert_runs(stage, VM_ACTIVE, "host1", 1);
+}
+
+/* Configured TLS that does not work is an error, never a move without it. */
+static void
+test_no_certificates(Stage *stage, const void *unused)
+{
+    text_set(&stage->rig->libvirt->migration_uri, "fake+tls://%s/system");
+    host_fake_set_fault(stage->world, 1, FAKE_MIGRATE_NO_TLS);
+    g_autoptr(Migration) migration = move(stage, "host2");
+
+    g_assert_cmpint(migration->status, ==, MIGRATION_ERROR);
+    g_assert_cmpstr(migration->encryption, ==, "tls");
+    g_assert_nonnull(strstr(migration->reason, "the guest runs on host1"));
+    g_assert_nonnull(strstr(migration->reason,
+                            "host2 has no /etc/pki/qemu-of-the-fake/ca-cert.pem and no "
+                            "/etc/pki/qemu-of-the-fake/server-cert.pem"));
+    g_assert_nonnull(strstr(migration->reason, "nothing was sent unencrypted"));
+    g_assert_nonnull(strstr(migration->reason, "`godwit doctor host1 host2`"));
+    g_assert_nonnull(strstr(migration->reason, "`godwit host prepare host1 host2`"));
+    assert_runs(stage, VM_ACTIVE, "host1", 1);
+}
+
+static void
 test_runs_twice(Stage *stage, const void *unused)
 {
     /* The destination runs, the source hears nothing of it and goes on too: the copy on the source
@@ -224,6 +271,9 @@ main(int argc, char **argv)
     } tests[] = {
         {"/moves/success", test_success},
         {"/moves/fails-in-transfer", test_fails_in_transfer},
+        {"/moves/encrypted", test_encrypted},
+        {"/moves/encryption-required", test_encryption_required},
+        {"/moves/no-certificates", test_no_certificates},
         {"/moves/runs-twice", test_runs_twice},
         {"/moves/lost", test_lost},
         {"/moves/cpu-does-not-fit", test_cpu_does_not_fit},
