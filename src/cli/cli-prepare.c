@@ -1,26 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* cli-prepare.c: godwit host prepare: machines become compute nodes, over ssh
  *
- * Certificates are signed by the controller's CA, over the API; nothing else here needs it. */
+ * On a terminal a table of the nodes is drawn over itself while they are prepared, and what was
+ * changed is printed afterwards; elsewhere a line is printed as soon as there is something to say.
+ */
 #include "cli/cli.h"
+#include "cli/prepare-controller.h"
+#include "cli/step-table.h"
 #include "prepare/prepare.h"
 
 #include <arpa/inet.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
-static int cancel_fd = -1;
-
-/* Only what a signal handler may do. */
-static void
-on_interrupt(int number)
-{
-    uint64_t one = 1;
-    ssize_t ignored = write(cancel_fd, &one, sizeof one);
-    (void)ignored;
-}
 
 typedef struct Preparing {
     Cli *cli;
@@ -28,7 +18,10 @@ typedef struct Preparing {
     unsigned n;
     bool show; /* differences too */
     unsigned changed;
-    json_t *steps; /* with --json */
+    json_t *steps;  /* with --json */
+    StepLive *live; /* on a terminal */
+    GString *later; /* what is printed when the table is finished */
+    PrepareController controller;
 } Preparing;
 
 static const char *const state_words[] = {
@@ -38,50 +31,81 @@ static const char *const state_words[] = {
     [STEP_FAILED] = "FAILED",
 };
 
+/* What a node says, and what its files hold, must not move the cursor or change colours. */
+static void
+text_append(GString *out, const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+
+    for (const char *p = valid; *p; p = g_utf8_next_char(p)) {
+        gunichar c = g_utf8_get_char(p);
+
+        g_string_append_unichar(out, c == '\n' || c == '\t' || g_unichar_isprint(c) ? c : '?');
+    }
+}
+
+/* A line for people, or several where a difference is to be shown. Caller frees. */
+static char *
+step_text(const Preparing *preparing, const char *host, const char *step, StepState state,
+          const char *detail)
+{
+    GString *out = g_string_new(NULL);
+    bool diff = detail && g_str_has_prefix(detail, "--- ");
+    g_autofree char *line = step_detail_line(detail);
+
+    g_string_append_printf(out, "%-16s %-13s %s", host, step, state_words[state]);
+    if (diff && preparing->show)
+        g_string_append(out, ":\n");
+    else if (detail)
+        g_string_append(out, ": ");
+    if (detail)
+        text_append(out, diff && !preparing->show ? line : detail);
+    g_string_append_c(out, '\n');
+    return g_string_free(out, FALSE);
+}
+
+static void
+step_to_json(Preparing *preparing, const char *host, const char *step, StepState state,
+             const char *detail)
+{
+    static const char *const names[] = {
+        [STEP_RUNNING] = "notice",
+        [STEP_SAME] = "same",
+        [STEP_CHANGED] = "changed",
+        [STEP_FAILED] = "failed",
+    };
+    g_autofree char *valid = detail ? g_utf8_make_valid(detail, -1) : NULL;
+
+    if (state != STEP_RUNNING || detail)
+        json_array_append_new(preparing->steps,
+                              json_pack("{s:s,s:s,s:s,s:s?}", "host", host, "step", step, "state",
+                                        names[state], "detail", valid));
+}
+
 static void
 on_step(void *opaque, unsigned node, const char *step, StepState state, const char *detail)
 {
     Preparing *preparing = opaque;
-    Cli *cli = preparing->cli;
     const char *host = preparing->targets[node]->host;
-    bool diff = detail && g_str_has_prefix(detail, "--- ");
+    g_autofree char *text = step_text(preparing, host, step, state, detail);
 
     if (state == STEP_CHANGED)
         preparing->changed++;
-    if (cli->json) {
-        if (state != STEP_RUNNING || detail)
-            json_array_append_new(preparing->steps, json_pack("{s:s,s:s,s:s,s:s?}", "host", host,
-                                                              "step", step, "state",
-                                                              state == STEP_SAME      ? "same"
-                                                              : state == STEP_CHANGED ? "changed"
-                                                              : state == STEP_FAILED  ? "failed"
-                                                                                      : "notice",
-                                                              "detail", detail));
+    if (preparing->cli->json) {
+        step_to_json(preparing, host, step, state, detail);
         return;
     }
-    if (state == STEP_RUNNING && !detail)
+    if (preparing->live) {
+        step_live_event(preparing->live, node, step, state, detail);
+        if (state == STEP_FAILED || (state == STEP_RUNNING && detail))
+            step_live_above(preparing->live, text);
+        else if (state == STEP_CHANGED)
+            g_string_append(preparing->later, text);
         return;
-    if (diff && preparing->show)
-        cli_say(cli, "%-16s %-13s %s:\n%s", host, step, state_words[state], detail);
-    else if (diff)
-        cli_say(cli, "%-16s %-13s %s: %.*s", host, step, state_words[state],
-                (int)strcspn(strstr(detail, "\n+++ ") + 5, "\n"), strstr(detail, "\n+++ ") + 5);
-    else
-        cli_say(cli, "%-16s %-13s %s%s%s", host, step, state_words[state], detail ? ": " : "",
-                detail ? detail : "");
-    fflush(cli->out);
-}
-
-static bool
-client_ensure(Cli *cli, GError **err)
-{
-    if (!cli->client) {
-        CloudConfig *config = cloud_config_load(cli->args, err);
-
-        if (config)
-            cli->client = client_new(config);
     }
-    return cli->client != NULL;
+    if (state != STEP_RUNNING || detail)
+        fputs(text, preparing->cli->out);
+    fflush(preparing->cli->out);
 }
 
 static bool
@@ -89,35 +113,34 @@ sign(void *opaque, const char *role, const char *host, const char *request,
      const char *const *names, char **certificate, GError **err)
 {
     const Preparing *preparing = opaque;
-    json_t *list = json_array();
-    g_autoptr(json_t) answer = NULL;
 
-    for (; *names; names++)
-        json_array_append_new(list, json_string(*names));
-
-    g_autoptr(json_t) body = json_pack("{s:{s:s,s:s,s:s,s:o}}", "certificate", "role", role, "host",
-                                       host, "request", request, "names", list);
-
-    if (!body)
-        return err_set(err, ERR_INVALID, "the node's request is not a text");
-    if (!cli_post(preparing->cli, SERVICE_GODWIT, "/certificates", body, "certificate", &answer,
-                  err))
-        return false;
-    *certificate = g_strdup(json_text_at(answer, "certificate"));
-    return true;
+    return prepare_controller_sign(&preparing->controller, role, host, request, names, certificate,
+                                   err);
 }
 
-static bool
-targets_parse(Preparing *preparing, const CliArgs *args, GError **err)
+static void
+on_node(void *opaque, unsigned node, const char *hostname, const char *const *addresses)
 {
-    preparing->n = args->words->len;
-    preparing->targets = g_new0(NodeTarget *, preparing->n + 1);
-    for (unsigned i = 0; i < preparing->n; i++) {
-        preparing->targets[i] = node_target_parse(args_word(args, i), err);
-        if (!preparing->targets[i])
-            return false;
-    }
-    return true;
+    Preparing *preparing = opaque;
+    FoundNode *found = &preparing->controller.found[node];
+
+    g_free(found->hostname);
+    g_strfreev(found->addresses);
+    found->hostname = g_strdup(hostname);
+    found->addresses = g_strdupv((char **)addresses);
+}
+
+/* Of the whole, not of a node. */
+static void
+on_notice(void *opaque, const char *text)
+{
+    Preparing *preparing = opaque;
+
+    if (preparing->cli->json)
+        json_array_append_new(preparing->steps,
+                              json_pack("{s:n,s:s,s:s,s:s}", "host", "step", "controller", "state",
+                                        "notice", "detail", text));
+    cli_say(preparing->cli, "%s", text);
 }
 
 static bool
@@ -131,27 +154,19 @@ address_check(const char *option, const char *address, GError **err)
 }
 
 static bool
-options_read(const CliArgs *args, PrepareOptions *options, GPtrArray *controllers, GError **err)
+options_read(const CliArgs *args, PrepareOptions *options, GError **err)
 {
     const char *transport = args_text(args, "transport");
-    const GPtrArray *given = args_list(args, "controller");
     int64_t moves = 4;
 
     if (transport && !transport_parse(transport, &options->transport))
         return usage_error(err, "--transport takes tls, tcp or ssh, not \"%s\"", transport);
     if (!args_int(args, "moves", 1, 64, &moves, err))
         return false;
-    for (unsigned i = 0; given && i < given->len; i++) {
-        if (!address_check("controller", g_ptr_array_index(given, i), err))
-            return false;
-        g_ptr_array_add(controllers, g_ptr_array_index(given, i));
-    }
-    g_ptr_array_add(controllers, NULL);
     options->moves = (unsigned)moves;
-    options->controllers = (const char *const *)controllers->pdata;
     options->listen_address = args_text(args, "listen-address");
     options->listen = args_flag(args, "listen");
-    options->ceph = args_flag(args, "ceph");
+    options->ceph = args_flag(args, "ceph") || args_text(args, "ceph-conf");
     options->dry_run = args_flag(args, "dry-run");
     options->firewall = !args_flag(args, "no-firewall");
     options->plaintext_accepted = args_flag(args, "i-know-it-is-plaintext");
@@ -165,72 +180,63 @@ options_read(const CliArgs *args, PrepareOptions *options, GPtrArray *controller
            address_check("listen-address", options->listen_address, err);
 }
 
-static void
-interrupt_catch(PrepareOptions *options)
-{
-    struct sigaction action = {.sa_handler = on_interrupt};
-
-    cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (cancel_fd >= 0)
-        sigaction(SIGINT, &action, NULL);
-    options->cancel_fd = cancel_fd;
-}
-
 static bool
-prepare_run(Cli *cli, Preparing *preparing, PrepareOptions *options, GError **err)
+nodes_run(Preparing *preparing, PrepareOptions *options, GError **err)
 {
     const NodeTarget *const *targets = (const NodeTarget *const *)preparing->targets;
-    PrepareEvents events = {.on_step = on_step, .sign = sign, .opaque = preparing};
-    g_autoptr(json_t) ca = NULL;
+    PrepareEvents events = {
+        .on_step = on_step, .sign = sign, .on_node = on_node, .opaque = preparing};
+    g_autofree const char **hosts = g_new0(const char *, preparing->n);
+    bool undo = args_flag(preparing->cli->args, "undo"), good;
 
-    interrupt_catch(options);
-    if (args_flag(cli->args, "undo"))
-        return prepare_undo(targets, preparing->n, options, &events, err);
-    if (options->transport != TRANSPORT_TCP && !options->dry_run) {
-        if (!client_ensure(cli, err) || !(ca = cli_get(cli, SERVICE_GODWIT, "/ca", "ca", err)))
-            return false;
-        options->ca = json_text_at(ca, "certificate");
-    } else {
-        options->ca = "";
-    }
-    return prepare_hosts(targets, preparing->n, options, &events, err);
+    for (unsigned i = 0; i < preparing->n; i++)
+        hosts[i] = targets[i]->host;
+    options->cancel_fd = cli_interrupt_fd();
+    if (!preparing->cli->json)
+        preparing->live = step_live_new(preparing->cli->out, hosts, preparing->n);
+    good = undo ? prepare_undo(targets, preparing->n, options, &events, err)
+                : prepare_hosts(targets, preparing->n, options, &events, err);
+    step_live_end(preparing->live);
+    fputs(preparing->later->str, preparing->cli->out);
+    fflush(preparing->cli->out);
+    return good;
 }
 
 static bool
-host_prepare(Cli *cli, GError **err)
+prepare_run(Preparing *preparing, PrepareOptions *options, GError **err)
 {
-    g_autoptr(GPtrArray) controllers = g_ptr_array_new();
-    PrepareOptions options = {.cancel_fd = -1};
-    Preparing preparing = {.cli = cli, .steps = json_array()};
-    bool ok = options_read(cli->args, &options, controllers, err) &&
-              targets_parse(&preparing, cli->args, err);
+    PrepareController *controller = &preparing->controller;
 
-    preparing.show = options.dry_run || args_flag(cli->args, "diff");
-    ok = ok && prepare_run(cli, &preparing, &options, err);
-    if (cli->json)
-        cli_print_object(cli, preparing.steps);
-    if (ok && options.dry_run)
-        cli_say(cli, "dry run: nothing was changed");
-    else if (ok && preparing.changed == 0)
-        cli_say(cli, "nothing had to be changed");
-    if (ok && options.transport == TRANSPORT_TCP)
-        cli_say(cli, "PLAINTEXT: libvirt's channel and the guests' memory in moves are neither "
-                     "encrypted nor authenticated");
-    json_decref(preparing.steps);
-    for (unsigned i = 0; preparing.targets && preparing.targets[i]; i++)
-        node_target_free(preparing.targets[i]);
-    g_free(preparing.targets);
-    return ok;
+    *controller = (PrepareController){
+        .cli = preparing->cli,
+        .targets = (const NodeTarget *const *)preparing->targets,
+        .n = preparing->n,
+        .options = options,
+    };
+    if (!prepare_controller_ask(controller, on_notice, preparing, err))
+        return false;
+    options->ca = controller->ca ? json_text_at(controller->ca, "certificate") : "";
+    options->controllers = (const char *const *)controller->controllers->pdata;
+    options->peers = (const char *const *)controller->peers->pdata;
+    options->ceph_conf = controller->ceph_conf;
+    return nodes_run(preparing, options, err);
 }
 
 static const CliOption prepare_options[] = {
     {"transport", CLI_TEXT, "tls|tcp|ssh", "how nodes talk to each other (tls)"},
-    {"controller", CLI_LIST, "IP", "address of a controller, let through the firewall"},
+    {"controller", CLI_LIST, "IP",
+     "address of a controller, let through the firewall (that of the API's URL)"},
+    {"peer", CLI_LIST, "IP",
+     "address of a node not named here, let through as registered ones are"},
+    {"no-controller", CLI_FLAG, NULL, "ask no controller; with --transport tcp or --dry-run"},
+    {"register", CLI_FLAG, NULL, "register the nodes with the controller afterwards"},
     {"moves", CLI_TEXT, "N", "moves at one time that a node shall carry (4)"},
     {"dry-run", CLI_FLAG, NULL, "show what would be changed, change nothing"},
     {"diff", CLI_FLAG, NULL, "show the difference of every file that is changed"},
     {"undo", CLI_FLAG, NULL, "put back what was there before"},
-    {"ceph", CLI_FLAG, NULL, "disks are on Ceph: install what QEMU needs for it"},
+    {"ceph", CLI_FLAG, NULL,
+     "disks are on Ceph: install what QEMU needs for it, write /etc/ceph/ceph.conf"},
+    {"ceph-conf", CLI_TEXT, "FILE", "the same, with this file instead of what the controller says"},
     {"listen", CLI_FLAG, NULL, "libvirtd --listen instead of systemd's sockets"},
     {"listen-address", CLI_TEXT, "IP", "listen there only (everywhere)"},
     {"user", CLI_TEXT, "NAME", "user that QEMU runs as (the distribution's)"},
@@ -244,60 +250,48 @@ static const CliOption prepare_options[] = {
     {0},
 };
 
-/* Exit codes for monitoring: 0 if all is well, 1 if a check failed or warns and --strict is given.
- */
+/* After all of it went well. */
 static bool
-doctor(Cli *cli, GError **err)
+prepare_finish(Preparing *preparing, const PrepareOptions *options, GError **err)
 {
-    static const Column columns[] = {{"host", "host"},     {"check", "check"},
-                                     {"status", "status"}, {"evidence", "evidence"},
-                                     {"remedy", "remedy"}, {0}};
-    Preparing preparing = {.cli = cli};
-    PrepareOptions options = {.cancel_fd = -1};
-    g_autoptr(GPtrArray) checks = NULL;
-    g_autoptr(json_t) rows = json_array();
-    unsigned counts[3] = {0};
-    bool ok = targets_parse(&preparing, cli->args, err);
+    Cli *cli = preparing->cli;
 
-    interrupt_catch(&options);
-    if (ok)
-        checks = doctor_run((const NodeTarget *const *)preparing.targets, preparing.n,
-                            args_text(cli->args, "ssh-config"), options.cancel_fd,
-                            args_flag(cli->args, "drift"), err);
-    for (unsigned i = 0; checks && i < checks->len; i++) {
-        const Check *check = g_ptr_array_index(checks, i);
-
-        counts[check->status]++;
-        json_array_append_new(rows,
-                              json_pack("{s:s,s:s,s:s,s:s,s:s?}", "host", check->host, "check",
-                                        check->name, "status", check_status_names[check->status],
-                                        "evidence", check->evidence, "remedy", check->remedy));
+    if (options->dry_run) {
+        cli_say(cli, "dry run: nothing was changed");
+        return true;
     }
-    if (checks)
-        cli_print_list(cli, rows, columns);
-    for (unsigned i = 0; preparing.targets && preparing.targets[i]; i++)
-        node_target_free(preparing.targets[i]);
-    g_free(preparing.targets);
-    if (!checks)
-        return false;
-    if (counts[CHECK_FAIL] > 0 || (counts[CHECK_WARN] > 0 && args_flag(cli->args, "strict")))
-        return err_set(err, ERR_CONFLICT, "%u checks failed, %u warn, %u passed",
-                       counts[CHECK_FAIL], counts[CHECK_WARN], counts[CHECK_PASS]);
-    cli_say(cli, "no check failed, %u warn, %u passed", counts[CHECK_WARN], counts[CHECK_PASS]);
-    return true;
+    if (preparing->changed == 0)
+        cli_say(cli, "nothing had to be changed");
+    if (args_flag(cli->args, "undo"))
+        return true;
+    if (options->transport == TRANSPORT_TCP)
+        cli_say(cli, "PLAINTEXT: libvirt's channel and the guests' memory in moves are neither "
+                     "encrypted nor authenticated");
+    return prepare_controller_finish(&preparing->controller, prepare_options, on_notice, preparing,
+                                     err);
 }
 
-static const CliOption doctor_options[] = {
-    {"drift", CLI_FLAG, NULL, "only compare the nodes with what prepare wrote"},
-    {"strict", CLI_FLAG, NULL, "fail on warnings too"},
-    {"ssh-config", CLI_TEXT, "FILE", "as ssh -F"},
-    {0},
-};
+static bool
+host_prepare(Cli *cli, GError **err)
+{
+    PrepareOptions options = {.cancel_fd = -1};
+    Preparing preparing = {.cli = cli, .steps = json_array(), .later = g_string_new(NULL)};
+    bool ok = options_read(cli->args, &options, err) &&
+              (preparing.targets = cli_targets_parse(cli->args->words, &preparing.n, err)) != NULL;
+
+    preparing.show = options.dry_run || args_flag(cli->args, "diff");
+    ok = ok && prepare_run(&preparing, &options, err) && prepare_finish(&preparing, &options, err);
+    if (cli->json)
+        cli_print_object(cli, preparing.steps);
+    prepare_controller_clear(&preparing.controller);
+    json_decref(preparing.steps);
+    g_string_free(preparing.later, TRUE);
+    cli_targets_free(preparing.targets);
+    return ok;
+}
 
 const CliCommand prepare_commands[] = {
     {"host prepare", "[USER@]HOST...", 1, 200, prepare_options, host_prepare,
      "make machines into compute nodes, over ssh", true},
-    {"doctor", "[USER@]HOST...", 1, 200, doctor_options, doctor,
-     "check everything that a move needs, over ssh", true},
     {0},
 };

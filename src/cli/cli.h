@@ -156,6 +156,7 @@ typedef struct Cli {
     bool json;
     Client *client;
     FILE *out;
+    int exit_status; /* of a failure; 0: the usual one */
 } Cli;
 
 typedef struct CliCommand {
@@ -172,7 +173,8 @@ typedef struct CliCommand {
 extern const CliCommand server_commands[], migration_commands[], host_commands[], image_commands[],
     flavor_commands[], network_commands[], keypair_commands[], cpu_commands[], status_commands[],
     storage_commands[], volume_commands[], snapshot_commands[], task_commands[], state_commands[],
-    prepare_commands[];
+    prepare_commands[], certs_commands[], prepare_tree_commands[], doctor_commands[],
+    nova_conf_commands[];
 
 /* Print what was asked for: as a table, or the raw JSON with --json. */
 void cli_print_list(Cli *cli, const json_t *rows, const Column *columns);
@@ -230,3 +232,17 @@ bool cli_follow_migration(Cli *cli, const char *id, GError **err);
 bool cli_follow_task(Cli *cli, int64_t id, const char *what, json_t **task, GError **err);
 /* POST path/flatten, and the task of it with --wait (cli-task.c). */
 bool cli_flatten(Cli *cli, const char *path, const char *what, GError **err);
+
+/* ---- nodes over ssh (prepare-common.c) ---------------------------------------------------------
+ */
+
+struct NodeTarget;
+/* The words as machines, NULL-ended; NULL with *err for one that does not name any. */
+struct NodeTarget **cli_targets_parse(const GPtrArray *words, unsigned *n, GError **err);
+void cli_targets_free(struct NodeTarget **targets);
+/* Becomes readable on Ctrl-C, which from now on ends nothing by itself; -1: it could not be made.
+ */
+int cli_interrupt_fd(void);
+bool cli_is_interrupted(void); /* by that */
+/* For commands that are local but need the API for some of their work: makes cli->client. */
+bool cli_client_ensure(Cli *cli, GError **err);

@@ -14,9 +14,11 @@ enum {
 };
 
 static const CliCommand *const nouns[] = {
-    status_commands,  task_commands,     host_commands,    server_commands, migration_commands,
-    volume_commands,  snapshot_commands, storage_commands, image_commands,  flavor_commands,
-    network_commands, keypair_commands,  cpu_commands,     state_commands,  prepare_commands,
+    status_commands,       task_commands,   host_commands,      server_commands,
+    migration_commands,    volume_commands, snapshot_commands,  storage_commands,
+    image_commands,        flavor_commands, network_commands,   keypair_commands,
+    cpu_commands,          state_commands,  prepare_commands,   certs_commands,
+    prepare_tree_commands, doctor_commands, nova_conf_commands,
 };
 
 #define COMMAND_WORDS_MAX 3 /* "volume type list" */
@@ -156,7 +158,7 @@ args_check(const CliCommand *command, const CliArgs *args, GError **err)
 }
 
 static int
-failed(const CliCommand *command, const GError *error)
+failed(const CliCommand *command, const GError *error, int status)
 {
     if (is_usage_error(error)) {
         fprintf(stderr, "godwit %s: %s\nSee godwit %s --help\n", command->name, error->message,
@@ -164,7 +166,9 @@ failed(const CliCommand *command, const GError *error)
         return EXIT_USAGE;
     }
     fprintf(stderr, "godwit %s: %s\n", command->name, error->message);
-    return client_is_interrupted() ? EXIT_INTERRUPTED : EXIT_FAILURE;
+    if (client_is_interrupted() || cli_is_interrupted())
+        return EXIT_INTERRUPTED;
+    return status != 0 ? status : EXIT_FAILURE;
 }
 
 static int
@@ -185,7 +189,7 @@ command_run(const CliCommand *command, const CliArgs *args)
     }
     client_free(cli.client);
     if (error)
-        return failed(command, error);
+        return failed(command, error, cli.exit_status);
     if (!ok || fflush(stdout) != 0) {
         fprintf(stderr, "godwit %s: the output could not be written\n", command->name);
         return EXIT_FAILURE;
@@ -238,7 +242,7 @@ main(int argc, char **argv)
                                     cloud_options, NULL};
 
     if (!args_parse(args, rest + n, n_rest - n, all, false, &used, &error))
-        return failed(command, error);
+        return failed(command, error, 0);
     if (args_flag(args, "help")) {
         print_command_help(stdout, command);
         return EXIT_SUCCESS;

@@ -1,55 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* conf-edit.c: sets keys in libvirt's configuration files and leaves everything else as it is
  *
- * The file is read once with libvirt's own grammar (one statement per line, strings without escapes
- * but with a """ form, lists over several lines, comments anywhere), which yields where each
- * statement and its value begin and end. The changes are then cut into the original text, so that
- * what is not asked for survives to the byte: foreign keys, comments, order, line ends.
+ * The file is read once (conf-scan.c), which yields where each statement and its value begin and
+ * end. The changes are then cut into the original text, so that what is not asked for survives to
+ * the byte: foreign keys, comments, order, line ends.
  *
  * libvirt obeys the first of several settings of one key and says nothing about the others. Here
  * the first is the one that is changed, and the others are turned into comments, because a
  * setting that looks as if it held is worse than none. */
-#include "prepare/prepare-priv.h"
+#include "prepare/conf-scan.h"
 
 #include <string.h>
 
-#define LIST_MAX_ITEMS    1024
-#define DUPLICATE_COMMENT "#duplicate: "
-
-typedef struct Span {
-    size_t start, end;
-} Span;
-
-typedef struct Statement {
-    char *key;
-    char *canonical; /* equal for equal values, however they are written */
-    Span value;
-    Span lines; /* whole lines, line end included */
-    unsigned line;
-} Statement;
-
-typedef struct Scan {
-    const char *text;
-    size_t at;
-    unsigned line;
-} Scan;
-
-typedef struct Edit {
-    size_t at, remove;
-    char *insert;
-    unsigned order;
-} Edit;
-
-static void
-statement_free(void *opaque)
-{
-    Statement *statement = opaque;
-    g_free(statement->key);
-    g_free(statement->canonical);
-    g_free(statement);
-}
-
-static void
+void
 edit_free(void *opaque)
 {
     Edit *edit = opaque;
@@ -57,265 +20,8 @@ edit_free(void *opaque)
     g_free(edit);
 }
 
-static bool
-scan_error(const Scan *scan, GError **err, const char *what)
-{
-    return err_set(err, ERR_INVALID,
-                   "line %u: %s; libvirt does not start with this file as it is: repair that line "
-                   "first",
-                   scan->line, what);
-}
-
-static char
-scan_char(const Scan *scan)
-{
-    return scan->text[scan->at];
-}
-
-static bool
-is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static bool
-is_line_end(char c)
-{
-    return c == '\n' || c == '\r';
-}
-
-static void
-skip_blanks(Scan *scan)
-{
-    while (is_blank(scan_char(scan)))
-        scan->at++;
-}
-
-static void
-skip_to_line_end(Scan *scan)
-{
-    while (scan_char(scan) != '\0' && !is_line_end(scan_char(scan)))
-        scan->at++;
-}
-
-/* Over one line end of any kind. */
-static void
-skip_line_end(Scan *scan)
-{
-    if (scan_char(scan) == '\r')
-        scan->at++;
-    if (scan_char(scan) == '\n')
-        scan->at++;
-    scan->line++;
-}
-
-/* Inside a list: blanks, line ends and comments. */
-static void
-skip_space(Scan *scan)
-{
-    for (;;) {
-        skip_blanks(scan);
-        if (scan_char(scan) == '#')
-            skip_to_line_end(scan);
-        else if (is_line_end(scan_char(scan)))
-            skip_line_end(scan);
-        else
-            return;
-    }
-}
-
-static bool
-scan_string(Scan *scan, GString *canonical, GError **err)
-{
-    const char *from = scan->text + scan->at;
-
-    if (g_str_has_prefix(from, "\"\"\"")) {
-        const char *close = strstr(from + 3, "\"\"\"");
-        if (close == NULL)
-            return scan_error(scan, err, "a \"\"\" string does not end");
-        for (const char *p = from; p < close; p++)
-            scan->line += *p == '\n';
-        g_string_append_printf(canonical, "s%td:", close - from - 3);
-        g_string_append_len(canonical, from + 3, close - from - 3);
-        scan->at += (size_t)(close - from) + 3;
-        return true;
-    }
-    size_t length = 1;
-    while (from[length] != '\0' && from[length] != *from && !is_line_end(from[length]))
-        length++;
-    if (from[length] != *from)
-        return scan_error(scan, err, "a string does not end on its line");
-    g_string_append_printf(canonical, "s%zu:", length - 1);
-    g_string_append_len(canonical, from + 1, (gssize)length - 1);
-    scan->at += length + 1;
-    return true;
-}
-
-static bool
-scan_number(Scan *scan, GString *canonical, GError **err)
-{
-    const char *from = scan->text + scan->at;
-    size_t sign = *from == '-' || *from == '+' ? 1 : 0;
-    size_t length = sign + strspn(from + sign, "0123456789");
-    g_autofree char *digits = g_strndup(from + (*from == '+'), length - (*from == '+'));
-    int64_t number;
-
-    if (!parse_int64(digits, INT64_MIN, INT64_MAX, &number))
-        return scan_error(scan, err, "a value is neither a number, a string nor a list");
-    g_string_append_printf(canonical, "i%" PRId64, number);
-    scan->at += length;
-    return true;
-}
-
-static bool
-scan_scalar(Scan *scan, GString *canonical, GError **err)
-{
-    char c = scan_char(scan);
-    return c == '"' || c == '\'' ? scan_string(scan, canonical, err)
-                                 : scan_number(scan, canonical, err);
-}
-
-static bool
-scan_list(Scan *scan, GString *canonical, GError **err)
-{
-    unsigned items = 0;
-
-    scan->at++;
-    g_string_append_c(canonical, '[');
-    skip_space(scan);
-    while (scan_char(scan) != ']') {
-        if (items > 0) {
-            if (scan_char(scan) != ',')
-                return scan_error(scan, err, "a list has no comma where one must be");
-            scan->at++;
-            skip_space(scan);
-        }
-        if (++items > LIST_MAX_ITEMS)
-            return scan_error(scan, err, "a list is too long");
-        if (!scan_scalar(scan, canonical, err))
-            return false;
-        g_string_append_c(canonical, ',');
-        skip_space(scan);
-    }
-    scan->at++;
-    return true;
-}
-
-static bool
-scan_value(Scan *scan, GString *canonical, GError **err)
-{
-    return scan_char(scan) == '[' ? scan_list(scan, canonical, err)
-                                  : scan_scalar(scan, canonical, err);
-}
-
-static size_t
-key_length(const char *text)
-{
-    size_t length = 0;
-    if (g_ascii_isalpha(*text)) {
-        while (g_ascii_isalnum(text[length]) || (text[length] && strchr("_.-", text[length])))
-            length++;
-    }
-    return length;
-}
-
-/* At the first character of a key, on a line that began at line_start. */
-static Statement *
-scan_statement(Scan *scan, size_t line_start, GError **err)
-{
-    Statement found = {.lines = {.start = line_start}, .line = scan->line};
-    const char *from = scan->text + scan->at;
-    size_t length = key_length(from);
-    g_autoptr(GString) canonical = g_string_new(NULL);
-
-    scan->at += length;
-    skip_blanks(scan);
-    if (length == 0 || scan_char(scan) != '=') {
-        scan_error(scan, err, "this is neither a comment nor KEY = VALUE");
-        return NULL;
-    }
-    scan->at++;
-    skip_blanks(scan);
-    found.value.start = scan->at;
-    if (!scan_value(scan, canonical, err))
-        return NULL;
-    found.value.end = scan->at;
-    skip_blanks(scan);
-    if (scan_char(scan) == '#')
-        skip_to_line_end(scan);
-    if (scan_char(scan) != '\0' && !is_line_end(scan_char(scan))) {
-        scan_error(scan, err, "something stands behind the value");
-        return NULL;
-    }
-    skip_line_end(scan);
-    found.lines.end = scan->at;
-    found.key = g_strndup(from, length);
-    found.canonical = g_string_free(g_steal_pointer(&canonical), FALSE);
-    return g_memdup2(&found, sizeof found);
-}
-
-static GPtrArray *
-statements_of(const char *text, GError **err)
-{
-    g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(statement_free);
-    Scan scan = {.text = text, .line = 1};
-
-    while (scan_char(&scan) != '\0') {
-        size_t line_start = scan.at;
-        skip_blanks(&scan);
-        if (scan_char(&scan) == '#')
-            skip_to_line_end(&scan);
-        if (is_line_end(scan_char(&scan))) {
-            skip_line_end(&scan);
-        } else if (scan_char(&scan) != '\0') {
-            Statement *statement = scan_statement(&scan, line_start, err);
-            if (statement == NULL)
-                return NULL;
-            g_ptr_array_add(all, statement);
-        }
-    }
-    return g_steal_pointer(&all);
-}
-
-static Statement *
-statement_find(const GPtrArray *statements, const char *key)
-{
-    for (unsigned i = 0; i < statements->len; i++) {
-        Statement *statement = g_ptr_array_index(statements, i);
-        if (g_str_equal(statement->key, key))
-            return statement;
-    }
-    return NULL;
-}
-
-static char *
-canonical_of(const char *value, GError **err)
-{
-    g_autoptr(GString) canonical = g_string_new(NULL);
-    Scan scan = {.text = value, .line = 1};
-
-    if (!scan_value(&scan, canonical, err))
-        return NULL;
-    if (scan_char(&scan) != '\0') {
-        err_set(err, ERR_BUG, "\"%s\" is more than one value", value);
-        return NULL;
-    }
-    return g_string_free(g_steal_pointer(&canonical), FALSE);
-}
-
-static size_t
-line_next(const char *text, size_t at)
-{
-    Scan scan = {.text = text, .at = at};
-    skip_to_line_end(&scan);
-    skip_line_end(&scan);
-    return scan.at;
-}
-
-/* Does the line at this place show key = … in a comment? Those without a space after the # are the
- * defaults of the distribution's file; with one it may as well be prose. */
-static bool
-is_commented(const char *line, const char *key, bool with_space)
+bool
+conf_is_commented(const char *line, const char *key, bool with_space)
 {
     if (*line++ != '#')
         return false;
@@ -350,8 +56,8 @@ commented_end(const char *text, size_t at)
     return end;
 }
 
-static bool
-inside_statement(const GPtrArray *statements, size_t at)
+bool
+conf_inside_statement(const GPtrArray *statements, size_t at)
 {
     for (unsigned i = 0; i < statements->len; i++) {
         const Statement *statement = g_ptr_array_index(statements, i);
@@ -361,14 +67,14 @@ inside_statement(const GPtrArray *statements, size_t at)
     return false;
 }
 
-/* Where a key that is not set yet belongs: behind its last commented default, else at the end. */
-static size_t
-place_of(const char *text, const GPtrArray *statements, const char *key)
+size_t
+conf_place_of(const char *text, const GPtrArray *statements, const char *key)
 {
     for (int with_space = 0; with_space <= 1; with_space++) {
         size_t place = SIZE_MAX;
         for (size_t at = 0; text[at] != '\0'; at = line_next(text, at)) {
-            if (is_commented(text + at, key, with_space) && !inside_statement(statements, at))
+            if (conf_is_commented(text + at, key, with_space) &&
+                !conf_inside_statement(statements, at))
                 place = commented_end(text, at);
         }
         if (place != SIZE_MAX)
@@ -377,7 +83,7 @@ place_of(const char *text, const GPtrArray *statements, const char *key)
     return strlen(text);
 }
 
-static void
+void
 edit_add(GPtrArray *edits, size_t at, size_t remove, char *insert)
 {
     Edit edit = {.at = at, .remove = remove, .insert = insert, .order = edits->len};
@@ -390,6 +96,8 @@ edit_compare(const void *left, const void *right)
     const Edit *a = *(Edit *const *)left, *b = *(Edit *const *)right;
     if (a->at != b->at)
         return a->at < b->at ? -1 : 1;
+    if ((a->remove == 0) != (b->remove == 0))
+        return a->remove == 0 ? -1 : 1;
     return a->order < b->order ? -1 : a->order > b->order;
 }
 
@@ -444,7 +152,7 @@ setting_insert(GPtrArray *edits, const char *text, size_t at, const ConfSetting 
                              end_of_line));
 }
 
-static char *
+char *
 edits_apply(const char *text, GPtrArray *edits)
 {
     GString *out = g_string_new(NULL);
@@ -479,7 +187,7 @@ conf_edit(const char *text, const ConfSetting *settings, GPtrArray *notices, GEr
         if (wanted == NULL)
             return NULL;
         if (first == NULL) {
-            setting_insert(edits, text, place_of(text, statements, setting->key), setting);
+            setting_insert(edits, text, conf_place_of(text, statements, setting->key), setting);
             continue;
         }
         if (!g_str_equal(first->canonical, wanted))

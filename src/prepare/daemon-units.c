@@ -10,6 +10,7 @@ const DaemonUnits daemon_units[N_DAEMON_MODES] = {
     [DAEMON_SOCKET] =
         {
             .listener = "libvirtd.service",
+            .server = "libvirtd",
             .conf = "/etc/libvirt/libvirtd.conf",
             .serving = WORDS("libvirtd.service"),
             .tls_socket = "libvirtd-tls.socket",
@@ -19,6 +20,7 @@ const DaemonUnits daemon_units[N_DAEMON_MODES] = {
     [DAEMON_LISTEN] =
         {
             .listener = "libvirtd.service",
+            .server = "libvirtd",
             .conf = "/etc/libvirt/libvirtd.conf",
             .serving = WORDS("libvirtd.service"),
             .masked = WORDS("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket",
@@ -27,6 +29,7 @@ const DaemonUnits daemon_units[N_DAEMON_MODES] = {
     [DAEMON_MODULAR] =
         {
             .listener = "virtproxyd.service",
+            .server = "virtproxyd",
             .conf = "/etc/libvirt/virtproxyd.conf",
             .serving = WORDS("virtproxyd.service", "virtqemud.service"),
             .tls_socket = "virtproxyd-tls.socket",
@@ -34,3 +37,19 @@ const DaemonUnits daemon_units[N_DAEMON_MODES] = {
             .masked = (const char *const[]){NULL},
         },
 };
+
+char *
+unit_drop_in(const NodeSettings *settings, const char *libvirtd, char **text)
+{
+    const DaemonUnits *units = &daemon_units[settings->mode];
+    const char *unit = settings->mode == DAEMON_LISTEN        ? units->listener
+                       : settings->transport == TRANSPORT_TLS ? units->tls_socket
+                                                              : units->tcp_socket;
+
+    *text = NULL;
+    if (settings->transport == TRANSPORT_SSH)
+        return NULL;
+    *text =
+        settings->mode == DAEMON_LISTEN ? render_service_listen(libvirtd) : render_socket(settings);
+    return g_strdup_printf("/etc/systemd/system/%s.d/godwit.conf", unit);
+}

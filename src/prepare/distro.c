@@ -10,12 +10,22 @@
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 /* apt must not ask, restart what we restart, or replace what the operator wrote. */
-#define APT_ENV     "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l LC_ALL=C\n"
-#define APT_REFRESH APT_ENV "exec apt-get -q -o DPkg::Lock::Timeout=120 update\n"
-#define APT_INSTALL                                                                  \
-    APT_ENV "exec apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 " \
-            "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold " \
-            "install \"$@\"\n"
+#define APT_ENV "export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l LC_ALL=C\n"
+/* apt waits for dpkg's lock by itself, but not for those of its lists and its archive. */
+#define APT_WAIT                                                                           \
+    "patient() {\n"                                                                        \
+    "  for try in 1 2 3 4 5 6 7 8 9 10 11 12; do\n"                                        \
+    "    said=$(\"$@\" 2>&1 >/dev/null) && return 0\n"                                     \
+    "    case $said in *'Could not get lock'* | *'Unable to lock'*) ;; *) break ;; esac\n" \
+    "    sleep 10\n"                                                                       \
+    "  done\n"                                                                             \
+    "  printf '%s\\n' \"$said\" >&2; return 1\n"                                           \
+    "}\n"
+#define APT_REFRESH APT_ENV APT_WAIT "patient apt-get -q -o DPkg::Lock::Timeout=120 update\n"
+#define APT_INSTALL                                                                              \
+    APT_ENV APT_WAIT "patient apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 " \
+                     "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "    \
+                     "install \"$@\"\n"
 #define APT_PRESENT                                                              \
     "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' \"$@\" 2>/dev/null | " \
     "sed -n 's/^installed //p'\n"
@@ -30,6 +40,7 @@ static const Distro distros[] = {
         .packages = WORDS("qemu-system-x86", "qemu-utils", "libvirt-daemon-system",
                           "libvirt-clients", "dmidecode", "iproute2", "nftables", "openssl"),
         .ceph_packages = WORDS("qemu-block-extra", "ceph-common"),
+        .manager = "apt-get",
         .refresh = APT_REFRESH,
         .present = APT_PRESENT,
         .install = APT_INSTALL,
@@ -43,6 +54,7 @@ static const Distro distros[] = {
         .packages = WORDS("qemu-system-x86", "qemu-utils", "libvirt-daemon-system",
                           "libvirt-clients", "dmidecode", "iproute2", "nftables", "openssl"),
         .ceph_packages = WORDS("qemu-block-extra", "ceph-common"),
+        .manager = "apt-get",
         .refresh = APT_REFRESH,
         .present = APT_PRESENT,
         .install = APT_INSTALL,
@@ -57,6 +69,7 @@ static const Distro distros[] = {
                           "libvirt-daemon-driver-storage-core", "libvirt-client", "iproute",
                           "nftables", "openssl"),
         .ceph_packages = WORDS("qemu-kvm-block-rbd", "ceph-common"),
+        .manager = "dnf",
         .refresh = "exec dnf -q makecache\n",
         .present = DNF_PRESENT,
         .install = "exec dnf -q -y --setopt=install_weak_deps=False install \"$@\"\n",
@@ -114,7 +127,8 @@ distro_find(const char *os_release, GError **err)
         const char *shown = pretty != NULL ? pretty : id;
         err_set(err, ERR_UNSUPPORTED,
                 "this machine runs \"%.80s\", which Godwit does not know how to prepare; it knows "
-                "Debian, Ubuntu and the Red Hat family",
+                "Debian, Ubuntu and the Red Hat family. Put one of these on it, or set it up by "
+                "hand (godwit doctor shows what is still missing) and add it with godwit host add",
                 text_is_clean(shown, 200, false) ? shown : "a system without os-release");
     }
     return found;

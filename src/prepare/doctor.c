@@ -1,81 +1,67 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* doctor.c: asks the nodes, all at once, and then each of them about the others */
+/* doctor.c: asks the nodes, then each of them about the others, then measures; and has it judged
+ *
+ * The nodes of a part are taken by at most DOCTOR_AT_ONCE threads, one after the other, so that
+ * hundreds of nodes do not mean hundreds of ssh processes at one time. */
 #include "prepare/doctor-priv.h"
 
+#include <poll.h>
 #include <string.h>
 
-#define FACTS_SECONDS 60
-#define REACH_SECONDS 120
-
-/* Every line KEY=VALUE; what is not there is not printed. */
-static const char facts_script[] =
-    "export LC_ALL=C\n"
-    "conf() { sed -n \"s/^[ \\t]*$1[ \\t]*=[ \\t]*\\\"\\{0,1\\}\\([^\\\"# ]*\\).*/\\1/p\" "
-    "/etc/libvirt/qemu.conf "
-    "2>/dev/null | head -n 1; }\n"
-    "echo \"clock=$(date +%s%6N)\"\n"
-    "echo \"system=$(. /etc/os-release; echo \"$PRETTY_NAME\"), kernel $(uname -r)\"\n"
-    "[ ! -e /var/backups/godwit/written ] || echo prepared=yes\n"
-    "for p in 16509 16514; do\n"
-    "  a=$(ss -Hltn \"sport = :$p\" | sed -n 's/^LISTEN *[0-9]* *[0-9]* *\\([^ ]*\\) .*/\\1/p' | "
-    "head -n 1)\n"
-    "  [ -z \"$a\" ] || echo \"port.$p=$a\"\n"
-    "done\n"
-    "end=$(openssl x509 -in /etc/pki/libvirt/servercert.pem -noout -enddate 2>/dev/null) &&\n"
-    "  echo \"certificate.days=$(( ($(date -d \"${end#*=}\" +%s) - $(date +%s)) / 86400 ))\"\n"
-    "! nft list table inet godwit_node >/dev/null 2>&1 || echo firewall=yes\n"
-    "if [ \"$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null)\" = 1 ] || [ -c "
-    "/dev/userfaultfd ]; "
-    "then echo userfaultfd=yes; fi\n"
-    "[ ! -c /dev/kvm ] || echo kvm=yes\n"
-    "d=/var/lib/libvirt; [ -d $d ] || d=/var/lib\n"
-    "echo \"disk.mib=$(df -Pm $d | sed -n '2s/^[^ ]* *[0-9]* *[0-9]* *\\([0-9]*\\) .*/\\1/p')\"\n"
-    "v=$(virsh -q -c qemu:///system version 2>/dev/null)\n"
-    "echo \"libvirt=$(printf '%s\\n' \"$v\" | sed -n 's/^Using library: libvirt //p')\"\n"
-    "echo \"qemu=$(printf '%s\\n' \"$v\" | sed -n 's/^Running hypervisor: QEMU //p')\"\n"
-    "user=$(conf user); group=$(conf group)\n"
-    "[ -z \"$user\" ] || echo \"qemu.user=$user:$group $(id -u \"$user\"):$(getent group "
-    "\"$group\" | cut -d: -f3)"
-    ", dynamic_ownership $(conf dynamic_ownership)\"\n"
-    "[ -z \"$(conf migration_port_min)\" ] || echo \"ports=$(conf migration_port_min)-$(conf "
-    "migration_port_max)\"\n"
-    "echo \"address=$(ip -o addr show scope global | sed -n 's|.* inet6\\{0,1\\} \\([^/ ]*\\)[/ "
-    "].*|\\1|p' | head -n 1)\"\n"
-    "if [ -n \"$1\" ]; then\n"
-    "  dev=$(ip -o route get \"$1\" 2>/dev/null | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p')\n"
-    "  [ -z \"$dev\" ] || [ \"$dev\" = lo ] || echo \"mtu=$(cat /sys/class/net/$dev/mtu)\"\n"
-    "fi\n"
-    "true";
-
-/* $1 scheme, then per peer: name, address */
-static const char reach_script[] =
-    "scheme=$1; shift\n"
-    "while [ $# -ge 2 ]; do\n"
-    "  if ! e=$(timeout 15 virsh -q -c \"$scheme://$2/system\" hostname 2>&1 >/dev/null); then\n"
-    "    echo \"$1 no $(printf '%s ' $e | tail -c 300)\"\n"
-    "  elif getent ahosts \"$1\" >/dev/null && timeout 15 virsh -q -c \"$scheme://$1/system\" "
-    "hostname "
-    ">/dev/null 2>&1; then\n"
-    "    echo \"$1 yes name\"\n"
-    "  else\n"
-    "    echo \"$1 yes address\"\n"
-    "  fi\n"
-    "  shift 2\n"
-    "done";
+#define FACTS_SECONDS   90
+#define PEERS_SECONDS   180
+#define MEASURE_SECONDS 30
+#define MEASURE_BYTES   "67108864"
 
 typedef struct Doctor {
     DoctorNode *nodes;
     NodeSsh **ssh;
     unsigned n;
-    const char *ssh_config;
-    int cancel_fd;
-    bool drift_only;
+    const DoctorOptions *options;
+
+    pthread_mutex_t mutex;
+    unsigned next; /* node that nobody has taken yet; guarded by mutex */
+    void (*visit)(struct Doctor *doctor, unsigned index);
 } Doctor;
 
-typedef struct Visit {
-    Doctor *doctor;
-    unsigned index;
-} Visit;
+static bool
+is_cancelled(const Doctor *doctor)
+{
+    struct pollfd wait = {.fd = doctor->options->cancel_fd, .events = POLLIN};
+    return doctor->options->cancel_fd >= 0 && poll(&wait, 1, 0) > 0;
+}
+
+static void
+visits_take(void *opaque)
+{
+    Doctor *doctor = opaque;
+
+    for (;;) {
+        pthread_mutex_lock(&doctor->mutex);
+        unsigned index = doctor->next++;
+        pthread_mutex_unlock(&doctor->mutex);
+        if (index >= doctor->n || is_cancelled(doctor))
+            return;
+        doctor->visit(doctor, index);
+    }
+}
+
+static void
+visits_run(Doctor *doctor, void (*visit)(Doctor *doctor, unsigned index))
+{
+    unsigned count = MIN(doctor->n, (unsigned)DOCTOR_AT_ONCE);
+    g_autofree pthread_t *threads = g_new0(pthread_t, count);
+
+    doctor->next = 0;
+    doctor->visit = visit;
+    for (unsigned i = 0; i < count; i++)
+        threads[i] = thread_start("doctor", visits_take, doctor);
+    for (unsigned i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* ---- facts ------------------------------------------------------------------------------------
+ */
 
 static void
 fact_put(GHashTable *facts, const char *key, int64_t value)
@@ -87,110 +73,254 @@ fact_put(GHashTable *facts, const char *key, int64_t value)
 static const char *
 some_peer(const Doctor *doctor, unsigned index)
 {
-    for (unsigned i = 0; i < doctor->n; i++) {
-        if (i != index)
-            return doctor->nodes[i].target->host;
-    }
-    return "";
+    const DoctorNode *peer = &doctor->nodes[(index + 1) % doctor->n];
+
+    if (doctor->n == 1)
+        return "";
+    return peer->address != NULL ? peer->address : peer->target->host;
 }
 
 static void
-visit_look(void *opaque)
+visit_look(Doctor *doctor, unsigned index)
 {
-    const Visit *visit = opaque;
-    Doctor *doctor = visit->doctor;
-    DoctorNode *node = &doctor->nodes[visit->index];
-    SshOptions options = {.config = doctor->ssh_config, .cancel_fd = doctor->cancel_fd};
-    g_autofree char *answer = NULL, *peer = NULL;
-    const char *const resolve[] = {some_peer(doctor, visit->index), NULL};
+    DoctorNode *node = &doctor->nodes[index];
+    SshOptions options = {.config = doctor->options->ssh_config,
+                          .cancel_fd = doctor->options->cancel_fd};
+    static const char prepared[] = "[ ! -e /var/backups/godwit/written ] || echo prepared=yes";
+    const char *const args[] = {some_peer(doctor, index), NULL};
+    g_autofree char *answer = NULL;
 
-    NodeSsh *ssh = doctor->ssh[visit->index] = ssh_open(node->target, &options, &node->error);
-    if (ssh == NULL || !node_files_drift(ssh, &node->drift, &node->error) ||
-        !ssh_script(ssh, "getent ahosts \"$1\" | sed -n '1s/ .*//p'", resolve, FACTS_SECONDS, &peer,
-                    &node->error))
+    NodeSsh *ssh = doctor->ssh[index] = ssh_open(node->target, &options, &node->error);
+    if (ssh == NULL || !node_files_drift(ssh, &node->drift, &node->error))
         return;
-    g_strchomp(peer);
-    const char *const args[] = {peer, NULL};
     int64_t asked = clock_realtime();
-    if (!ssh_script(ssh, facts_script, args, FACTS_SECONDS, &answer, &node->error))
+    if (!ssh_script(ssh, "date +%s%6N", NULL, FACTS_SECONDS, &answer, &node->error))
+        return;
+    int64_t answered = clock_realtime(), clock = 0;
+    parse_int64(g_strchomp(answer), 0, INT64_MAX, &clock);
+    g_clear_pointer(&answer, g_free);
+    if (!ssh_script(ssh, doctor->options->drift_only ? prepared : doctor_facts_script, args,
+                    FACTS_SECONDS, &answer, &node->error))
         return;
     node->facts = doctor_facts_parse(answer);
     fact_put(node->facts, "asked", asked);
-    fact_put(node->facts, "answered", clock_realtime());
+    fact_put(node->facts, "answered", answered);
+    fact_put(node->facts, "clock", clock);
+}
+
+/* ---- about each other -------------------------------------------------------------------------
+ */
+
+static const char *
+scheme_of(const DoctorNode *peer)
+{
+    if (*fact(peer, "port.16514") != '\0')
+        return "qemu+tls";
+    if (*fact(peer, "port.16509") != '\0')
+        return "qemu+tcp";
+    return fact_is(peer, "conf.listen_tls", "0") && fact_is(peer, "conf.listen_tcp", "0")
+               ? "qemu+ssh"
+               : "none";
+}
+
+/* What others may call it: the name that we were given, and the one that it has itself. */
+static char *
+names_of(const DoctorNode *peer)
+{
+    g_autofree char *numeric = address_normal(peer->name);
+    const char *hostname = node_hostname(peer);
+
+    if (numeric != NULL)
+        return g_strdup(hostname);
+    return g_str_equal(hostname, peer->name) || *hostname == '\0'
+               ? g_strdup(peer->name)
+               : g_strdup_printf("%s %s", peer->name, hostname);
 }
 
 static void
-visit_reach(void *opaque)
+visit_peers(Doctor *doctor, unsigned index)
 {
-    const Visit *visit = opaque;
-    Doctor *doctor = visit->doctor;
-    DoctorNode *node = &doctor->nodes[visit->index];
+    DoctorNode *node = &doctor->nodes[index];
     g_autoptr(GPtrArray) args = g_ptr_array_new_with_free_func(g_free);
+    unsigned peers[DOCTOR_PEERS_MAX], count = doctor_peers(index, doctor->n, peers);
 
-    if (node->error != NULL || doctor->drift_only)
-        return;
-    g_ptr_array_add(
-        args, g_strdup(g_hash_table_contains(node->facts, "port.16514") ? "qemu+tls" : "qemu+tcp"));
-    for (unsigned i = 0; i < doctor->n; i++) {
-        const DoctorNode *peer = &doctor->nodes[i];
-        const char *address =
-            peer->facts != NULL ? g_hash_table_lookup(peer->facts, "address") : NULL;
-        if (i == visit->index || address == NULL)
+    for (unsigned i = 0; i < count; i++) {
+        const DoctorNode *peer = &doctor->nodes[peers[i]];
+        if (peer->facts == NULL || *node_address(peer) == '\0')
             continue;
-        g_ptr_array_add(args, g_strdup(peer->target->host));
-        g_ptr_array_add(args, strchr(address, ':') != NULL ? g_strdup_printf("[%s]", address)
-                                                           : g_strdup(address));
+        g_ptr_array_add(args, g_strdup(scheme_of(peer)));
+        g_ptr_array_add(args, g_strdup(peer->name));
+        g_ptr_array_add(args, names_of(peer));
+        g_ptr_array_add(args, g_strdup(node_address(peer)));
     }
     g_ptr_array_add(args, NULL);
-    ssh_script(doctor->ssh[visit->index], reach_script, (const char *const *)args->pdata,
-               REACH_SECONDS, &node->reach, &node->error);
+    g_autoptr(GError) error = NULL;
+    if (node->facts != NULL && args->len > 1 &&
+        !ssh_script(doctor->ssh[index], doctor_peers_script, (const char *const *)args->pdata,
+                    PEERS_SECONDS, &node->peers, &error))
+        node->peers_error = g_strdup(error->message);
+}
+
+/* ---- bandwidth --------------------------------------------------------------------------------
+ *
+ * Both ends of a pair at the same time, in threads of their own. In a round no node is in two
+ * pairs, so that no measurement disturbs another, and one thread uses an ssh connection. */
+
+static char *
+measure_port(const DoctorNode *node)
+{
+    int64_t port = fact_number(node, "qemu.migration_port_max",
+                               MIGRATION_PORT_FIRST + MIGRATION_PORTS_LEAST - 1);
+    return g_strdup_printf("%" PRId64, CLAMP(port, 1024, 65535));
+}
+
+typedef struct Sender {
+    Doctor *doctor;
+    unsigned from, to;
+    char *line;
+} Sender;
+
+static void
+pair_receive(void *opaque)
+{
+    const Sender *pair = opaque;
+    const DoctorNode *to = &pair->doctor->nodes[pair->to], *from = &pair->doctor->nodes[pair->from];
+    g_autofree char *port = measure_port(to);
+    const char *const args[] = {node_address(to), port, node_address(from), NULL};
+
+    /* That nothing came, the sender tells better. */
+    ssh_script(pair->doctor->ssh[pair->to], doctor_receive_script, args, MEASURE_SECONDS, NULL,
+               NULL);
 }
 
 static void
-visits_run(Doctor *doctor, ThreadFn fn)
+pair_send(void *opaque)
 {
-    g_autofree Visit *visits = g_new0(Visit, doctor->n);
-    g_autofree pthread_t *threads = g_new0(pthread_t, doctor->n);
+    Sender *pair = opaque;
+    const DoctorNode *to = &pair->doctor->nodes[pair->to], *from = &pair->doctor->nodes[pair->from];
+    g_autofree char *port = measure_port(to), *answer = NULL;
+    const char *const args[] = {node_address(from), node_address(to), port, MEASURE_BYTES, NULL};
+    g_autoptr(GError) error = NULL;
 
-    for (unsigned i = 0; i < doctor->n; i++) {
-        visits[i] = (Visit){.doctor = doctor, .index = i};
-        threads[i] = thread_start("doctor", fn, &visits[i]);
+    if (ssh_script(pair->doctor->ssh[pair->from], doctor_send_script, args, MEASURE_SECONDS,
+                   &answer, &error))
+        pair->line = g_strdup_printf("speed %s yes %s\n", to->name, g_strchomp(answer));
+    else
+        pair->line = g_strdup_printf("speed %s no %s\n", to->name, error->message);
+}
+
+static void
+pair_keep(Doctor *doctor, Sender *pair)
+{
+    DoctorNode *from = &doctor->nodes[pair->from];
+    char *lines = g_strconcat(from->speed != NULL ? from->speed : "", pair->line, NULL);
+
+    g_free(from->speed);
+    g_free(pair->line);
+    from->speed = lines;
+}
+
+/* Some pairs at a time, so that the threads are bounded here too. */
+static void
+pairs_measure(Doctor *doctor, Sender *pairs, unsigned n)
+{
+    pthread_t threads[DOCTOR_AT_ONCE];
+
+    for (unsigned done = 0; done < n && !is_cancelled(doctor); done += DOCTOR_AT_ONCE / 2) {
+        unsigned count = MIN(n - done, (unsigned)DOCTOR_AT_ONCE / 2);
+        for (unsigned i = 0; i < count; i++) {
+            threads[2 * i] = thread_start("receive", pair_receive, &pairs[done + i]);
+            threads[2 * i + 1] = thread_start("send", pair_send, &pairs[done + i]);
+        }
+        for (unsigned i = 0; i < 2 * count; i++)
+            pthread_join(threads[i], NULL);
+        for (unsigned i = 0; i < count; i++)
+            pair_keep(doctor, &pairs[done + i]);
     }
-    for (unsigned i = 0; i < doctor->n; i++)
-        pthread_join(threads[i], NULL);
+}
+
+static bool
+can_measure(const DoctorNode *node)
+{
+    return node->error == NULL && node->facts != NULL && *node_address(node) != '\0';
+}
+
+static void
+bandwidth_measure(Doctor *doctor)
+{
+    g_autofree int *to = g_new0(int, doctor->n);
+    g_autofree Sender *pairs = g_new0(Sender, doctor->n);
+
+    for (unsigned round = 0; doctor_round(doctor->n, round, to); round++) {
+        unsigned n = 0;
+        for (unsigned i = 0; i < doctor->n; i++) {
+            if (to[i] >= 0 && can_measure(&doctor->nodes[i]) && can_measure(&doctor->nodes[to[i]]))
+                pairs[n++] = (Sender){.doctor = doctor, .from = i, .to = (unsigned)to[i]};
+        }
+        pairs_measure(doctor, pairs, n);
+    }
+}
+
+/* ---- all of it --------------------------------------------------------------------------------
+ */
+
+static void
+doctor_end(Doctor *doctor)
+{
+    for (unsigned i = 0; i < doctor->n; i++) {
+        DoctorNode *node = &doctor->nodes[i];
+        ssh_close(doctor->ssh[i]);
+        g_clear_pointer(&node->facts, g_hash_table_unref);
+        g_clear_error(&node->error);
+        g_free(node->drift);
+        g_free(node->peers);
+        g_free(node->peers_error);
+        g_free(node->speed);
+    }
+    g_free(doctor->nodes);
+    g_free(doctor->ssh);
+    pthread_mutex_destroy(&doctor->mutex);
+}
+
+/* Is a check wanted that only peers can answer? */
+static bool
+asks_peers(const DoctorOptions *options)
+{
+    static const char *const checks[] = {"reach",     "names",          "mtu",
+                                         "plaintext", "authentication", NULL};
+
+    for (const char *const *name = checks; *name != NULL; name++) {
+        if (options->names == NULL || g_strv_contains(options->names, *name))
+            return true;
+    }
+    return false;
 }
 
 GPtrArray *
-doctor_run(const NodeTarget *const *targets, unsigned n, const char *ssh_config, int cancel_fd,
-           bool drift_only, GError **err)
+doctor_run(const DoctorHost *hosts, unsigned n, const DoctorOptions *options, GError **err)
 {
     Doctor doctor = {
         .nodes = g_new0(DoctorNode, n),
         .ssh = g_new0(NodeSsh *, n),
         .n = n,
-        .ssh_config = ssh_config,
-        .cancel_fd = cancel_fd,
-        .drift_only = drift_only,
+        .options = options,
+        .mutex = PTHREAD_MUTEX_INITIALIZER,
     };
     g_autoptr(GPtrArray) checks = g_ptr_array_new_with_free_func(check_free);
-    bool cancelled = false;
 
     for (unsigned i = 0; i < n; i++)
-        doctor.nodes[i].target = targets[i];
+        doctor.nodes[i] = (DoctorNode){
+            .name = hosts[i].name, .target = hosts[i].target, .address = hosts[i].address};
     visits_run(&doctor, visit_look);
-    visits_run(&doctor, visit_reach);
-    doctor_judge(doctor.nodes, n, drift_only, checks);
-    for (unsigned i = 0; i < n; i++) {
-        DoctorNode *node = &doctor.nodes[i];
-        cancelled = cancelled || err_is(node->error, ERR_CANCELLED);
-        ssh_close(doctor.ssh[i]);
-        g_clear_pointer(&node->facts, g_hash_table_unref);
-        g_clear_error(&node->error);
-        g_free(node->drift);
-        g_free(node->reach);
+    if (!options->drift_only) {
+        if (asks_peers(options))
+            visits_run(&doctor, visit_peers);
+        if (options->bandwidth)
+            bandwidth_measure(&doctor);
     }
-    g_free(doctor.nodes);
-    g_free(doctor.ssh);
+    doctor_judge(doctor.nodes, n, options, checks);
+    bool cancelled = is_cancelled(&doctor);
+    doctor_end(&doctor);
     if (cancelled) {
         err_set(err, ERR_CANCELLED, "called off");
         return NULL;

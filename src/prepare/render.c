@@ -64,6 +64,32 @@ settings_free(ConfSetting *settings)
     g_free(settings);
 }
 
+const ConfKey conf_keys_libvirtd[] = {
+    {"listen_tls"},
+    {"listen_tcp"},
+    {"tls_port"},
+    {"tcp_port"},
+    {"auth_tls"},
+    {"auth_tcp"},
+    {"tls_no_verify_certificate"},
+    {"tls_allowed_dn_list"},
+    {"listen_addr", .unset = true},
+    {"max_client_requests"},
+    {"max_workers"},
+    {NULL},
+};
+
+const ConfKey conf_keys_qemu[] = {
+    {"user"},
+    {"group"},
+    {"dynamic_ownership"},
+    {"migration_port_min"},
+    {"migration_port_max"},
+    {"migrate_tls_x509_verify"},
+    {"migrate_tls_force", .unset = true},
+    {NULL},
+};
+
 /* The listener's settings are written in every mode, although systemd's sockets make libvirtd
  * ignore the addresses and ports: a file that contradicts what is in effect misleads. */
 ConfSetting *
@@ -240,6 +266,20 @@ render_firewall(const NodeSettings *settings, const char *const *addresses, GErr
                            ports, ports, LIBVIRT_TCP_PORT, LIBVIRT_TLS_PORT, MIGRATION_PORT_FIRST,
                            settings_migration_port_last(settings));
     return g_string_free(out, FALSE);
+}
+
+char **
+firewall_addresses(const char *rules)
+{
+    g_auto(GStrv) words = g_strsplit_set(rules, " ,\t\n", -1);
+    GPtrArray *found = g_ptr_array_new();
+
+    for (char **word = words; *word != NULL; word++) {
+        if (is_ipv4(*word) || is_ipv6(*word))
+            g_ptr_array_add(found, g_strdup(*word));
+    }
+    g_ptr_array_add(found, NULL);
+    return (char **)g_ptr_array_free(found, FALSE);
 }
 
 char *

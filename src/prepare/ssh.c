@@ -12,17 +12,22 @@
 #include "prepare/prepare-priv.h"
 
 #include <glib/gstdio.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
 #define CONNECT_SECONDS 45
 #define SSH_FAILED      255 /* ssh's own exit status when it is ssh that failed */
 
+/* Silence of 40 s ends a connection: a node whose login waits for a service that does not answer is
+ * silent for 25 s. */
+
 struct NodeSsh {
     const NodeTarget *target;
     SshOptions options;
     char *dir, *socket;
     bool sudo;
+    atomic_bool shielded;
 };
 
 static void
@@ -41,7 +46,7 @@ ssh_argv(const NodeSsh *ssh)
         "-o",
         "ConnectTimeout=10",
         "-o",
-        "ServerAliveInterval=5",
+        "ServerAliveInterval=10",
         "-o",
         "ServerAliveCountMax=4",
         "-o",
@@ -122,7 +127,7 @@ remedy_for(const char *complaint)
     static const struct {
         const char *said, *remedy;
     } table[] = {
-        {"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        {"has changed and you have requested strict checking",
          "the machine answers with another key than your known_hosts has: find out why before you "
          "remove the old entry"},
         {"Host key verification failed",
@@ -158,7 +163,7 @@ script_run(NodeSsh *ssh, const char *body, const char *const *args, int seconds,
         .argv = (const char *const *)argv->pdata,
         .input = text,
         .input_size = strlen(text),
-        .cancel_fd = ssh->options.cancel_fd,
+        .cancel_fd = ssh->shielded ? -1 : ssh->options.cancel_fd,
         .deadline_us = clock_monotonic() + seconds * USEC_PER_SEC,
     };
     bool ran = process_talk(&talk, status, output, errors, err);
@@ -274,9 +279,9 @@ ssh_close(NodeSsh *ssh)
 }
 
 void
-ssh_shield(NodeSsh *ssh)
+ssh_shield(NodeSsh *ssh, bool on)
 {
-    ssh->options.cancel_fd = -1;
+    ssh->shielded = on;
 }
 
 const char *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* step-certificates.c: a node's certificates, and proof from the other nodes that they serve
+/* step-certificates.c: a node's certificates
  *
  * Two key pairs, both made on the node, whose keys never leave it. libvirt's is read by root alone
  * and carries a name that libvirtd's allow-list knows; QEMU's is readable by QEMU's group, so it
@@ -27,26 +27,38 @@ static const KeyPair pairs[] = {
      "/etc/pki/qemu/client-key.pem", "/etc/pki/qemu/client-cert.pem", "/etc/pki/qemu/ca-cert.pem"},
 };
 
-/* $1 key, $2 certificate, $3 ca, $4 group, then the names: "good", or a request. */
+/* $1 key, $2 certificate, $3 ca, $4 and $5 their copies for clients, then the names: what is the
+ * matter with the certificate, the days that are left, and the name that it lacks. Changes nothing.
+ */
+static const char look_script[] =
+    "key=$1 certificate=$2 ca=$3 client_key=$4 client_certificate=$5; shift 5\n"
+    "[ -s \"$key\" ] && command -v openssl >/dev/null || { echo no-key; exit 0; }\n"
+    "[ -s \"$certificate\" ] || { echo no-certificate; exit 0; }\n"
+    "end=$(openssl x509 -in \"$certificate\" -noout -enddate 2>/dev/null | cut -d= -f2)\n"
+    "[ -n \"$end\" ] || { echo unreadable; exit 0; }\n"
+    "days=$((($(date -d \"$end\" +%s) - $(date +%s)) / 86400))\n"
+    "if ! openssl x509 -in \"$certificate\" -noout -checkend " RENEW_SECONDS " >/dev/null; then\n"
+    "  echo \"ending $days\"; exit 0\n"
+    "fi\n"
+    "openssl verify -CAfile \"$ca\" \"$certificate\" >/dev/null 2>&1 ||\n"
+    "  { echo \"other-ca $days\"; exit 0; }\n"
+    "[ \"$(openssl x509 -in \"$certificate\" -noout -pubkey)\" = \"$(openssl pkey -in \"$key\" "
+    "-pubout)\" ] ||\n"
+    "  { echo \"other-key $days\"; exit 0; }\n"
+    "for name in \"$@\"; do\n"
+    "  case $name in *:* | *[!0-9.]*) how=-checkhost ;; *) how=-checkip ;; esac\n"
+    "  case $name in *:*) how=-checkip ;; esac\n"
+    "  openssl x509 -in \"$certificate\" -noout $how \"$name\" | grep -q 'does match' ||\n"
+    "    { echo \"lacks $days $name\"; exit 0; }\n"
+    "done\n"
+    "cmp -s \"$key\" \"$client_key\" && cmp -s \"$certificate\" \"$client_certificate\" ||\n"
+    "  { echo \"copies $days\"; exit 0; }\n"
+    "echo \"good $days\"";
+
+/* $1 key, $2 group: makes the key if there is none, and a request. */
 static const char request_script[] =
     "set -eu\n"
-    "key=$1 certificate=$2 ca=$3 group=$4; shift 4\n"
-    "good() {\n"
-    "  [ -s \"$key\" ] && [ -s \"$certificate\" ] || return 1\n"
-    "  openssl verify -CAfile \"$ca\" \"$certificate\" >/dev/null 2>&1 || return 1\n"
-    "  openssl x509 -in \"$certificate\" -noout -checkend " RENEW_SECONDS
-    " >/dev/null || return 1\n"
-    "  [ \"$(openssl x509 -in \"$certificate\" -noout -pubkey)\" = \"$(openssl pkey -in \"$key\" "
-    "-pubout)\" ]"
-    " || return 1\n"
-    "  for name in \"$@\"; do\n"
-    "    case $name in *:* | *[!0-9.]*) how=-checkhost ;; *) how=-checkip ;; esac\n"
-    "    case $name in *:*) how=-checkip ;; esac\n"
-    "    openssl x509 -in \"$certificate\" -noout $how \"$name\" | grep -q 'does match' || return "
-    "1\n"
-    "  done\n"
-    "}\n"
-    "if good \"$@\"; then echo good; exit 0; fi\n"
+    "key=$1 group=$2\n"
     "mkdir -p -m 755 /etc/pki /etc/pki/CA /etc/pki/libvirt\n"
     "mkdir -p -m 700 /etc/pki/libvirt/private\n"
     "mkdir -p -m 750 /etc/pki/qemu\n"
@@ -61,142 +73,152 @@ static const char request_script[] =
     "fi\n"
     "openssl req -new -key \"$key\" -subj /CN=node";
 
-/* $1 key, $2 its copy, $3 certificate, $4 its copy */
-static const char copy_script[] = "set -e\ncp -p -- \"$1\" \"$2.new\"; mv -f -- \"$2.new\" \"$2\"\n"
-                                  "cp -p -- \"$3\" \"$4.new\"; mv -f -- \"$4.new\" \"$4\"";
+/* $1 key, $2 its copy */
+static const char copy_script[] = "set -e\ncp -p -- \"$1\" \"$2.new\"; mv -f -- \"$2.new\" \"$2\"";
 
+/* What was found, in words: what is, would be or was done about it. */
+static const struct {
+    const char *found, *would, *done;
+} verdicts[] = {
+    {"good", "good, ends in %d days", "good, ends in %d days"},
+    {"no-key", "would make a key and have it signed for %s", "a key was made and signed for %s"},
+    {"no-certificate", "would have its key signed for %s", "its key was signed for %s"},
+    {"unreadable", "would be signed anew, it cannot be read", "signed anew, it could not be read"},
+    {"ending", "would be renewed: ends in %d days", "renewed, %d days before its end"},
+    {"other-ca", "would be signed anew: it is of another CA", "signed anew, it was of another CA"},
+    {"other-key", "would be signed anew: it is of another key",
+     "signed anew, it was of another key"},
+    {"copies", "good, ends in %d days, but would be copied again for clients",
+     "good, ends in %d days, copied again for clients"},
+    {"lacks", "would be signed anew: lacks the name %s", "signed anew, it lacked the name %s"},
+};
+
+/* answer: "FOUND DAYS NAME"; said gets "ROLE: …". false if the node says something else. */
 static bool
-pair_sign(PrepareNode *node, const KeyPair *pair, const char *request, const char *const *names,
-          GError **err)
+verdict_tell(GString *said, const char *role, const char *answer, GPtrArray *names, bool done,
+             bool *good)
 {
-    const PrepareEvents *events = node->run->events;
-    g_autofree char *certificate = NULL;
-    const char *const copies[] = {pair->key, pair->client_key, pair->certificate,
-                                  pair->client_certificate, NULL};
-    bool changed, good;
+    g_auto(GStrv) words = g_strsplit_set(answer, " \n", 4);
+    unsigned n = g_strv_length(words), where;
+    int64_t days = 0;
 
-    pthread_mutex_lock(&node->run->mutex);
-    good = events->sign(events->opaque, pair->role, node->target->host, request, names,
-                        &certificate, err);
-    pthread_mutex_unlock(&node->run->mutex);
-    if (!good) {
-        g_prefix_error(err, "%s: the certificate was not signed: ", node->target->text);
+    *good = n > 0 && g_str_equal(words[0], "good");
+    if (n > 1 && *words[1] != '\0' && !parse_int64(words[1], -100000, 100000, &days))
         return false;
+    for (size_t i = 0; n > 0 && i < G_N_ELEMENTS(verdicts); i++) {
+        const char *form = done ? verdicts[i].done : verdicts[i].would;
+        const char *percent = strchr(form, '%');
+        if (!g_str_equal(words[0], verdicts[i].found))
+            continue;
+        g_string_append_printf(said, "%s%s: ", said->len > 0 ? "; " : "", role);
+        if (percent == NULL) {
+            g_string_append(said, form);
+            return true;
+        }
+        g_string_append_len(said, form, percent - form);
+        if (percent[1] == 'd')
+            g_string_append_printf(said, "%" PRId64, days);
+        else if (n > 2 && g_ptr_array_find_with_equal_func(names, words[2], g_str_equal, &where))
+            g_string_append(said, words[2]);
+        else
+            for (unsigned k = 0; k < names->len; k++)
+                g_string_append_printf(said, "%s%s", k > 0 ? ", " : "",
+                                       (const char *)g_ptr_array_index(names, k));
+        g_string_append(said, percent + 2);
+        return true;
     }
-    return node_file_make(node, "certificates", pair->certificate, NULL, certificate, "0644",
+    return false;
+}
+
+/* Under the names by which clients look for them. */
+static bool
+pair_copy(PrepareNode *node, const KeyPair *pair, const char *certificate, GError **err)
+{
+    const char *const copies[] = {pair->key, pair->client_key, NULL};
+    bool changed;
+
+    return node_file_make(node, NULL, pair->client_certificate, NULL, certificate, "0644",
                           "root:root", &changed, err) &&
            ssh_script(node->ssh, copy_script, copies, SCRIPT_SECONDS, NULL, err);
 }
 
 static bool
-pair_make(PrepareNode *node, const KeyPair *pair, GPtrArray *names, bool *changed, GError **err)
+pair_sign(PrepareNode *node, const KeyPair *pair, GPtrArray *names, GError **err)
 {
+    const PrepareEvents *events = node->run->events;
     NodeSettings settings = node_settings(node);
-    g_autoptr(GPtrArray) args = g_ptr_array_new();
+    const char *const key[] = {pair->key, settings.qemu_group, NULL};
     g_autoptr(GPtrArray) ended = g_ptr_array_new();
-    g_autofree char *answer = NULL;
-    bool ca_changed;
+    g_autofree char *request = NULL, *certificate = NULL;
+    bool changed, good;
 
-    if (!node_file_make(node, "certificates", pair->ca, NULL, node->run->options->ca, "0644",
-                        "root:root", &ca_changed, err))
+    if (!ssh_script(node->ssh, request_script, key, SCRIPT_SECONDS, &request, err))
+        return false;
+    for (unsigned i = 0; i < names->len; i++)
+        g_ptr_array_add(ended, g_ptr_array_index(names, i));
+    g_ptr_array_add(ended, NULL);
+    pthread_mutex_lock(&node->run->mutex);
+    good = events->sign(events->opaque, pair->role, node->target->host, request,
+                        (const char *const *)ended->pdata, &certificate, err);
+    pthread_mutex_unlock(&node->run->mutex);
+    if (!good) {
+        g_prefix_error(err, "%s: the certificate was not signed: ", node->target->text);
+        return false;
+    }
+    return node_file_make(node, NULL, pair->certificate, NULL, certificate, "0644", "root:root",
+                          &changed, err) &&
+           pair_copy(node, pair, certificate, err);
+}
+
+static bool
+pair_make(PrepareNode *node, const KeyPair *pair, GPtrArray *names, GString *said, GError **err)
+{
+    const PrepareOptions *options = node->run->options;
+    g_autoptr(GPtrArray) args = g_ptr_array_new();
+    g_autofree char *answer = NULL;
+    bool ca_changed = false, good;
+
+    /* A dry run may not know the CA. */
+    if (*options->ca != '\0' && !node_file_make(node, "certificates", pair->ca, NULL, options->ca,
+                                                "0644", "root:root", &ca_changed, err))
         return false;
     g_ptr_array_add(args, (void *)pair->key);
     g_ptr_array_add(args, (void *)pair->certificate);
     g_ptr_array_add(args, (void *)pair->ca);
-    g_ptr_array_add(args, (void *)settings.qemu_group);
-    for (unsigned i = 0; i < names->len; i++) {
+    g_ptr_array_add(args, (void *)pair->client_key);
+    g_ptr_array_add(args, (void *)pair->client_certificate);
+    for (unsigned i = 0; i < names->len; i++)
         g_ptr_array_add(args, g_ptr_array_index(names, i));
-        g_ptr_array_add(ended, g_ptr_array_index(names, i));
-    }
     g_ptr_array_add(args, NULL);
-    g_ptr_array_add(ended, NULL);
-    if (!ssh_script(node->ssh, request_script, (const char *const *)args->pdata, SCRIPT_SECONDS,
+    if (!ssh_script(node->ssh, look_script, (const char *const *)args->pdata, SCRIPT_SECONDS,
                     &answer, err))
         return false;
-    *changed = ca_changed || !g_str_equal(answer, "good\n");
-    return g_str_equal(answer, "good\n") ||
-           pair_sign(node, pair, answer, (const char *const *)ended->pdata, err);
+    if (!verdict_tell(said, pair->role, answer, names, !options->dry_run, &good))
+        return err_set(err, ERR_BACKEND, "%s: what it says of %s makes no sense",
+                       node->target->text, pair->certificate);
+    node->reload = node->reload || ca_changed || !good;
+    if (good || options->dry_run)
+        return true;
+    if (!g_str_has_prefix(answer, "copies "))
+        return pair_sign(node, pair, names, err);
+    g_autoptr(NodeFile) file = node_file_read(node->ssh, pair->certificate, err);
+    return file != NULL && pair_copy(node, pair, file->text != NULL ? file->text : "", err);
 }
 
 bool
 step_certificates(PrepareNode *node, GError **err)
 {
     g_autoptr(GPtrArray) names = node_names(node);
+    g_autoptr(GString) said = g_string_new(NULL);
 
     if (node->run->options->transport == TRANSPORT_TCP) {
         node_step(node, "certificates", STEP_SAME, "none: this transport is plaintext");
         return true;
     }
-    if (node->run->options->dry_run) {
-        node_step(node, "certificates", STEP_SAME, "not looked at in a dry run");
-        return true;
-    }
     for (size_t i = 0; i < G_N_ELEMENTS(pairs); i++) {
-        bool changed;
-        if (!pair_make(node, &pairs[i], names, &changed, err))
+        if (!pair_make(node, &pairs[i], names, said, err))
             return false;
-        node->reload = node->reload || changed;
     }
-    if (!node->reload)
-        node_step(node, "certificates", STEP_SAME, NULL);
-    return true;
-}
-
-/* $1 URI, $2 name, $3 address; asked on a peer. */
-static const char reach_script[] =
-    "virsh_asks() { timeout 20 virsh -q -c \"$1\" hostname >/dev/null; }\n"
-    "virsh_asks \"$1://$3/system\" || exit 1\n"
-    "if getent ahosts \"$2\" >/dev/null; then virsh_asks \"$1://$2/system\" || exit 1; echo name\n"
-    "else echo address; fi";
-
-/* By the address that we reached it by, and by its name where the peer knows it. */
-static bool
-reached_from(PrepareNode *node, PrepareNode *peer, NodeSsh *ssh, bool *by_name, GError **err)
-{
-    static const char *const schemes[N_TRANSPORTS] = {
-        [TRANSPORT_TLS] = "qemu+tls",
-        [TRANSPORT_SSH] = "qemu+ssh",
-        [TRANSPORT_TCP] = "qemu+tcp",
-    };
-    const char *scheme = schemes[node->run->options->transport];
-    const char *address = g_ptr_array_index(node->addresses, 0);
-    g_autofree char *shown =
-        strchr(address, ':') != NULL ? g_strdup_printf("[%s]", address) : g_strdup(address);
-    const char *const args[] = {scheme, node->target->host, shown, NULL};
-    g_autofree char *answer = NULL;
-
-    if (!ssh_script(ssh, reach_script, args, SCRIPT_SECONDS, &answer, err)) {
-        g_prefix_error(err, "%s cannot reach libvirt on %s: ", peer->target->text,
-                       node->target->text);
-        return false;
-    }
-    *by_name = g_str_equal(answer, "name\n");
-    return true;
-}
-
-/* From this node to every other one: an ssh connection belongs to one thread. */
-bool
-step_verify(PrepareNode *node, GError **err)
-{
-    const PrepareRun *run = node->run;
-    g_autoptr(GString) unnamed = g_string_new(NULL);
-
-    for (unsigned i = 0; i < run->n; i++) {
-        bool by_name = true;
-        if (i != node->index && !reached_from(&run->nodes[i], node, node->ssh, &by_name, err))
-            return false;
-        if (!by_name)
-            g_string_append_printf(unnamed, " %s", run->nodes[i].target->host);
-    }
-    g_autofree char *detail =
-        unnamed->len > 0
-            ? g_strdup_printf("reaches every other node; these by address only, it has no name "
-                              "for them:%s",
-                              unnamed->str)
-            : NULL;
-    node_step(node, "verify", STEP_SAME,
-              detail != NULL ? detail
-              : run->n > 1   ? "reaches every other node"
-                             : "one node: nobody to ask");
+    node_step(node, "certificates", node->reload ? STEP_CHANGED : STEP_SAME, said->str);
     return true;
 }

@@ -8,16 +8,6 @@
 #define SCRIPT_SECONDS  30
 #define INSTALL_SECONDS 1200
 
-/* A lock that nobody touched for this long was left by somebody who is gone. */
-#define LOCK_STALE_MINUTES "30"
-
-static const char lock_script[] =
-    "lock=/run/godwit-prepare\n"
-    "find \"$lock\" -maxdepth 0 -mmin +" LOCK_STALE_MINUTES " -exec rm -rf {} + 2>/dev/null\n"
-    "if mkdir \"$lock\" 2>/dev/null; then date >\"$lock/since\"\n"
-    "else echo \"somebody else prepares this node, since $(cat \"$lock/since\" 2>/dev/null); wait, "
-    "or remove $lock there if nobody does\" >&2; exit 1; fi";
-
 bool
 step_connect(PrepareNode *node, GError **err)
 {
@@ -29,11 +19,8 @@ step_connect(PrepareNode *node, GError **err)
     node->ssh = ssh_open(node->target, &options, err);
     if (node->ssh == NULL)
         return false;
-    if (!node->run->options->dry_run) {
-        if (!ssh_script(node->ssh, lock_script, NULL, SCRIPT_SECONDS, NULL, err))
-            return false;
-        node->locked = true;
-    }
+    if (!node->run->options->dry_run && !node_lock(node, err))
+        return false;
     node_step(node, "connect", STEP_SAME, NULL);
     return true;
 }
@@ -93,6 +80,24 @@ facts_parse(PrepareNode *node, const char *answer, Facts *facts)
     }
 }
 
+static bool
+listen_address_check(const PrepareNode *node, GError **err)
+{
+    const char *address = node->run->options->listen_address;
+    unsigned where;
+
+    if (address == NULL || g_str_equal(address, "0.0.0.0") || g_str_equal(address, "::") ||
+        g_ptr_array_find_with_equal_func(node->addresses, address, g_str_equal, &where))
+        return true;
+    g_ptr_array_add(node->addresses, NULL);
+    g_autofree char *own = g_strjoinv(" ", (char **)node->addresses->pdata);
+    return err_set(
+        err, ERR_INVALID,
+        "%s has no address %s to listen on, it has: %s. Give one of these, one node at a "
+        "time, or none, to listen on all",
+        node->target->text, address, own);
+}
+
 /* What a node says of itself goes into certificates and rules: it must be what it claims to be. */
 static bool
 facts_judge(PrepareNode *node, const Facts *facts, GError **err)
@@ -105,13 +110,35 @@ facts_judge(PrepareNode *node, const Facts *facts, GError **err)
             return err_set(err, ERR_INVALID, "%s: its host name is not a name; set one there", who);
     }
     if (!facts->systemd)
-        return err_set(err, ERR_UNSUPPORTED, "%s does not run systemd", who);
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "%s does not run systemd, on which libvirt's sockets and services rest here; "
+            "set this machine up by hand",
+            who);
     if (!facts->writable)
         return err_set(err, ERR_FORBIDDEN,
                        "%s: /etc cannot be written to; is its file system read-only or full?", who);
     if (node->addresses->len == 0)
-        return err_set(err, ERR_INVALID, "%s has no address that others could reach", who);
-    return true;
+        return err_set(err, ERR_INVALID,
+                       "%s has no address that others could reach: bring its network up", who);
+    return listen_address_check(node, err);
+}
+
+/* Who started this registers the node by what is known of it now. */
+static void
+node_tell(PrepareNode *node)
+{
+    const PrepareEvents *events = node->run->events;
+    g_autoptr(GPtrArray) addresses = g_ptr_array_new();
+
+    if (events->on_node == NULL)
+        return;
+    for (unsigned i = 0; i < node->addresses->len; i++)
+        g_ptr_array_add(addresses, g_ptr_array_index(node->addresses, i));
+    g_ptr_array_add(addresses, NULL);
+    WITH_MUTEX(&node->run->mutex);
+    events->on_node(events->opaque, node->index, node->hostname,
+                    (const char *const *)addresses->pdata);
 }
 
 bool
@@ -137,6 +164,7 @@ step_system(PrepareNode *node, GError **err)
     g_autofree char *detail = g_strdup_printf("%s, %s", node->distro->name,
                                               (const char *)g_ptr_array_index(node->addresses, 0));
     node_step(node, "system", STEP_SAME, detail);
+    node_tell(node);
     return true;
 }
 
@@ -151,6 +179,27 @@ packages_wanted(const PrepareNode *node)
         g_ptr_array_add(wanted, (void *)*name);
     g_ptr_array_add(wanted, NULL);
     return wanted;
+}
+
+static bool
+packages_step(PrepareNode *node, const char *script, const char *what, const char *const *packages,
+              GError **err)
+{
+    g_autofree char *names = packages != NULL ? g_strjoinv(" ", (char **)packages) : g_strdup("");
+    g_autoptr(GError) error = NULL;
+
+    if (ssh_script(node->ssh, script, packages, INSTALL_SECONDS, NULL, &error))
+        return true;
+    if (error->code == ERR_CANCELLED || error->code == ERR_TIMEOUT ||
+        error->code == ERR_UNREACHABLE)
+        return err_set(err, (ErrCode)error->code,
+                       "%s. What %s was asked to do there may go on to its end, which harms "
+                       "nothing; nothing else was changed, so run the same again",
+                       error->message, node->distro->manager);
+    return err_set(err, (ErrCode)error->code,
+                   "%s could not %s%s%s: %s. Nothing else was changed there; see to it that it "
+                   "works by hand, then run the same again",
+                   node->distro->manager, what, packages != NULL ? " " : "", names, error->message);
 }
 
 bool
@@ -175,12 +224,10 @@ step_packages(PrepareNode *node, GError **err)
     }
     g_autofree char *names = g_strjoinv(" ", (char **)missing->pdata);
     if (!node->run->options->dry_run &&
-        (!ssh_script(node->ssh, node->distro->refresh, NULL, INSTALL_SECONDS, NULL, err) ||
-         !ssh_script(node->ssh, node->distro->install, (const char *const *)missing->pdata,
-                     INSTALL_SECONDS, NULL, err))) {
-        g_prefix_error(err, "installing %s: ", names);
+        (!packages_step(node, node->distro->refresh, "refresh the list of packages", NULL, err) ||
+         !packages_step(node, node->distro->install, "install", (const char *const *)missing->pdata,
+                        err)))
         return false;
-    }
     node_step(node, "packages", STEP_CHANGED, names);
     return true;
 }

@@ -79,13 +79,46 @@ edited(GString *out, const char *text, const NodeSettings *settings, bool qemu)
     g_assert_no_error(error);
     g_assert_cmpstr(again, ==, after);
     for (const ConfSetting *setting = made; setting->key != NULL; setting++) {
-        bool has = false;
+        bool has = false, known = false;
+        for (const ConfKey *key = qemu ? conf_keys_qemu : conf_keys_libvirtd; key->key; key++)
+            known = known ||
+                    (g_str_equal(key->key, setting->key) && (key->unset || setting->value != NULL));
+        g_assert_true(known);
         g_autofree char *found = NULL;
         g_assert_true(conf_has(after, setting, &has, &found, &error));
         g_assert_true(has);
     }
     settings_free(made);
     return after;
+}
+
+/* However often it was prepared, undo gives the original back to the byte, and if somebody added
+ * lines meanwhile, the original with these. */
+static void
+assert_reverts(const char *original, const char *first, const char *second, bool qemu)
+{
+    static const char top[] = "# by hand, on top\n",
+                      bottom[] = "\nmax_queued_clients = 77 # ours\n";
+    const ConfKey *keys = qemu ? conf_keys_qemu : conf_keys_libvirtd;
+    g_autoptr(GString) ignored = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *third = edited(ignored, second, &tls, qemu);
+    g_autofree char *fourth = edited(ignored, third, &tcp, qemu);
+    const char *const later[] = {original, first, second, third, fourth};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(later); i++) {
+        g_autofree char *back = conf_revert(later[i], original, keys, &error);
+        g_assert_no_error(error);
+        g_assert_cmpstr(back, ==, original);
+        g_autofree char *by_hand = g_strconcat(top, later[i], bottom, NULL);
+        g_autofree char *between = edited(ignored, by_hand, i % 2 ? &tls : &tcp, qemu);
+        g_autofree char *kept = conf_revert(between, original, keys, &error);
+        g_assert_no_error(error);
+        bool open = i > 0 && *original != '\0' && !g_str_has_suffix(original, "\n") &&
+                    !g_str_has_suffix(later[i], original);
+        g_autofree char *wanted = g_strconcat(top, original, open ? "\n" : "", bottom, NULL);
+        g_assert_cmpstr(kept, ==, wanted);
+    }
 }
 
 static void
@@ -103,6 +136,8 @@ test_file(const void *opaque)
     first = edited(out, text, &tls, qemu);
     if (first != NULL)
         second = edited(out, first, &tcp, qemu);
+    if (second != NULL)
+        assert_reverts(text, first, second, qemu);
     golden_compare(name, out->str);
 }
 
@@ -137,6 +172,7 @@ test_original(const void *opaque)
     }
     first = edited(out, text, &tls, original->qemu);
     second = edited(out, first, &tcp, original->qemu);
+    assert_reverts(text, first, second, original->qemu);
     golden_compare(original->name, out->str);
 }
 
@@ -158,8 +194,9 @@ test_units(void)
         const DaemonUnits *units = &daemon_units[mode];
         g_autofree char *serving = g_strjoinv(" ", (char **)units->serving);
         g_autofree char *masked = g_strjoinv(" ", (char **)units->masked);
-        g_string_append_printf(out, "mode %d: %s reads %s; serve: %s; sockets: %s %s; masked: %s\n",
-                               mode, units->listener, units->conf, serving,
+        g_string_append_printf(out,
+                               "mode %d: %s (%s) reads %s; serve: %s; sockets: %s %s; masked: %s\n",
+                               mode, units->listener, units->server, units->conf, serving,
                                units->tls_socket ? units->tls_socket : "-",
                                units->tcp_socket ? units->tcp_socket : "-", masked);
     }
@@ -216,7 +253,7 @@ test_mesh(void)
         "",
         "ssh-ed25519",
         KEY_1 " comment",
-        "command=\"reboot\" " KEY_1,
+        ("command=\"reboot\" " KEY_1),
         "ssh-ed25519 AAAA\nssh-rsa AAAA",
         "ssh-dss AAAAC3NzaC1lZDI1NTE5AAAAIO00000000000000000000000",
     };

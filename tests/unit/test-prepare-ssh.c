@@ -241,7 +241,7 @@ file_replace(World *world, const char *path, const char *text)
     g_autoptr(GError) error = NULL;
     g_autoptr(NodeFile) file = node_file_read(world->ssh, path, &error);
     g_assert_no_error(error);
-    node_file_write(world->ssh, file, text, "0640", world->owner, &error);
+    node_file_write(world->ssh, file, text, "0640", world->owner, NULL, &error);
     g_assert_no_error(error);
 }
 
@@ -277,7 +277,7 @@ test_files(World *world, const void *opaque)
     g_assert_cmphex(status.st_mode & 07777, ==, 0640);
 
     /* What was read is no longer what is there. */
-    g_assert_false(node_file_write(world->ssh, file, "late\n", "0640", world->owner, &error));
+    g_assert_false(node_file_write(world->ssh, file, "late\n", "0640", world->owner, NULL, &error));
     g_assert_true(err_is(error, ERR_CONFLICT));
     g_clear_error(&error);
     assert_contents(old_path, long_text);
@@ -313,6 +313,95 @@ test_undo(World *world, const void *opaque)
     g_assert_cmpstr(again, ==, "");
 }
 
+/* One write is taken back by itself: to what was there, and to what Godwit had written before. */
+static void
+test_put_back(World *world, const void *opaque)
+{
+    g_autofree char *path = world_path(world, "a.conf"), *fresh = world_path(world, "b.conf");
+    g_autofree char *earlier = NULL, *report = NULL;
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(g_file_set_contents(path, "before\n", -1, NULL));
+    file_replace(world, path, "first\n");
+    for (int round = 0; round < 2; round++) {
+        g_autoptr(NodeFile) file = node_file_read(world->ssh, path, &error);
+        g_clear_pointer(&earlier, g_free);
+        node_file_write(world->ssh, file, "second\n", "0640", world->owner, &earlier, &error);
+        g_assert_no_error(error);
+        g_assert_cmpint(strlen(earlier), ==, 65);
+        NodeWrite write = {.path = path, .old_text = file->text};
+        write.sha256 = g_compute_checksum_for_string(G_CHECKSUM_SHA256, "second\n", -1);
+        if (round == 0) {
+            g_assert_true(node_file_put_back(world->ssh, &write, &error));
+            assert_contents(path, "first\n");
+        } else {
+            g_assert_true(g_file_set_contents(path, "by hand\n", -1, NULL));
+            g_assert_false(node_file_put_back(world->ssh, &write, &error));
+            g_assert_true(err_is(error, ERR_CONFLICT));
+            g_clear_error(&error);
+            assert_contents(path, "by hand\n");
+            g_assert_true(g_file_set_contents(path, "second\n", -1, NULL));
+        }
+        g_free(write.sha256);
+    }
+    g_autoptr(NodeFile) absent = node_file_read(world->ssh, fresh, &error);
+    g_clear_pointer(&earlier, g_free);
+    node_file_write(world->ssh, absent, "new\n", "0640", world->owner, &earlier, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(earlier, ==, "");
+    NodeWrite made = {.path = fresh, .first = true};
+    made.sha256 = g_compute_checksum_for_string(G_CHECKSUM_SHA256, "new\n", -1);
+    g_assert_true(node_file_put_back(world->ssh, &made, &error));
+    g_free(made.sha256);
+    g_assert_false(g_file_test(fresh, G_FILE_TEST_EXISTS));
+
+    g_assert_true(node_files_undo(world->ssh, &report, &error));
+    g_assert_true(g_str_has_prefix(report, "restored ") && g_str_has_suffix(report, "a.conf\n"));
+    assert_contents(path, "before\n");
+    g_assert_false(g_file_test(world->backup, G_FILE_TEST_EXISTS));
+}
+
+/* Of a file that others write too, undo takes Godwit's part out of what is there now. */
+static void
+test_undo_shared(World *world, const void *opaque)
+{
+    static const char hosts[] = "host9 ssh-ed25519 AAAA\n";
+    g_autofree char *dir = world_path(world, ".ssh"), *report = NULL, *again = NULL;
+    g_autofree char *known = world_path(world, ".ssh/known_hosts");
+    g_autofree char *config = world_path(world, ".ssh/config");
+    g_autofree char *allowed = world_path(world, ".ssh/authorized_keys");
+    g_autoptr(GError) error = NULL;
+    g_autofree char *with = block_edit(hosts, "host1 ssh-ed25519 BBBB\n", false, &error);
+    g_autofree char *later = g_strconcat(with, "host8 ssh-ed25519 CCCC\n", NULL);
+    g_autofree char *wanted = g_strconcat(hosts, "host8 ssh-ed25519 CCCC\n", NULL);
+    g_autofree char *only = block_edit("", "Host host1\n", true, &error);
+
+    g_assert_cmpint(g_mkdir(dir, 0700), ==, 0);
+    g_assert_true(g_file_set_contents(known, hosts, -1, NULL));
+    file_replace(world, known, with);
+    file_replace(world, config, only);
+    file_replace(world, allowed, only);
+    g_assert_true(g_file_set_contents(known, later, -1, NULL));
+    g_autofree char *open = g_strndup(only, strcspn(only, "\n") + 1);
+    g_assert_true(g_file_set_contents(allowed, open, -1, NULL));
+
+    g_assert_true(node_files_undo(world->ssh, &report, &error));
+    g_assert_no_error(error);
+    g_assert_nonnull(strstr(report, "changed by hand, "));
+    g_assert_nonnull(strstr(report, "left "));
+    g_assert_nonnull(strstr(report, "do not pair up"));
+    assert_contents(known, wanted);
+    assert_contents(allowed, open);
+    g_assert_false(g_file_test(config, G_FILE_TEST_EXISTS));
+
+    /* What was left can be undone once it is mended; the rest is not touched again. */
+    g_assert_true(g_file_set_contents(allowed, only, -1, NULL));
+    g_assert_true(node_files_undo(world->ssh, &again, &error));
+    g_assert_true(g_str_has_prefix(again, "removed ") && g_str_has_suffix(again, "_keys\n"));
+    assert_contents(known, wanted);
+    g_assert_false(g_file_test(world->backup, G_FILE_TEST_EXISTS));
+}
+
 static void
 test_unreadable(World *world, const void *opaque)
 {
@@ -346,6 +435,8 @@ main(int argc, char **argv)
     CASE("/prepare/ssh/cancel", test_cancel);
     CASE("/prepare/files/replace", test_files);
     CASE("/prepare/files/undo", test_undo);
+    CASE("/prepare/files/put-back", test_put_back);
+    CASE("/prepare/files/undo-shared", test_undo_shared);
     CASE("/prepare/files/unreadable", test_unreadable);
     return g_test_run();
 }

@@ -165,6 +165,70 @@ test_blocks(void)
     g_assert_null(block_edit("# END godwit\n", "x\n", false, NULL));
 }
 
+/* Hand edits of a key that Godwit sets, and files that Godwit made. */
+static void
+test_revert(void)
+{
+    static const char path[] = "/etc/libvirt/libvirtd.conf";
+    static const ConfSetting set[] = {{"listen_tls", "1"}, {"max_workers", "30"}, {NULL}};
+    static const ConfSetting unset[] = {{"listen_addr", NULL}, {NULL}};
+    static const char original[] = "max_workers = 20 # enough\nlisten_addr = \"192.0.2.1\"\n"
+                                   "max_workers = 21\n";
+    g_autoptr(GError) error = NULL;
+    g_autofree char *first = conf_edit(original, set, NULL, &error);
+    g_autofree char *second = conf_edit(first, unset, NULL, &error);
+    g_autofree char *back = file_revert(path, second, original, &error);
+    g_autofree char *nothing = file_revert(path, "listen_tls = 1\nmax_workers = 3\n", "", &error);
+    g_autofree char *lost = file_revert(path, "# empty by hand\n", original, &error);
+    g_autofree char *other =
+        file_revert(path, "max_workers = 5 # mine\nx = 1\n", "max_workers = 4\n", &error);
+
+    g_assert_no_error(error);
+    g_assert_cmpstr(back, ==, original);
+    g_assert_cmpstr(nothing, ==, "");
+    g_assert_cmpstr(lost, ==,
+                    "# empty by hand\nlisten_addr = \"192.0.2.1\"\nmax_workers = 20 # enough\n");
+    g_assert_cmpstr(other, ==, "max_workers = 4 # mine\nx = 1\n");
+    g_assert_null(file_revert(path, "listen_tls = \"\n", original, &error));
+    g_assert_true(err_is(error, ERR_INVALID));
+    g_clear_error(&error);
+
+    g_assert_true(file_is_shared("/var/lib/nova/.ssh/known_hosts"));
+    g_assert_false(file_is_shared("/etc/godwit/node.nft"));
+    g_autofree char *block = block_edit("no end", "ours\n", false, &error);
+    g_autofree char *without = file_revert("/root/.ssh/config", block, "no end", &error);
+    g_assert_cmpstr(without, ==, "no end");
+}
+
+static void
+test_addresses(void)
+{
+    static const char *const allowed[] = {"192.0.2.12", "2001:db8::12", "192.0.2.1", NULL};
+    static const char *const wanted[] = {"192.0.2.1", "192.0.2.12", "2001:db8::12", NULL};
+    NodeSettings settings = {.transport = TRANSPORT_TLS, .moves = 4};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *rules = render_firewall(&settings, allowed, &error);
+    g_auto(GStrv) found = firewall_addresses(rules);
+
+    g_assert_cmpuint(g_strv_length(found), ==, 3);
+    for (unsigned i = 0; wanted[i] != NULL; i++)
+        g_assert_cmpstr(found[i], ==, wanted[i]);
+}
+
+static void
+test_ceph_conf(void)
+{
+    static const char text[] =
+        "# fsid = no\n[global]\n  fsid=8f3e9a52-1111-4222-8333-0123456789ab ; x\n"
+        "mon host = [v2:192.0.2.1:3300]\n";
+    g_autofree char *fsid = ceph_conf_value(text, "fsid");
+    g_autofree char *mon = ceph_conf_value(text, "mon_host");
+
+    g_assert_cmpstr(fsid, ==, "8f3e9a52-1111-4222-8333-0123456789ab");
+    g_assert_cmpstr(mon, ==, "[v2:192.0.2.1:3300]");
+    g_assert_null(ceph_conf_value(text, "key"));
+}
+
 static void
 test_diff_shape(void)
 {
@@ -236,6 +300,9 @@ main(int argc, char **argv)
     g_test_add_func("/prepare/distros", test_distros);
     g_test_add_func("/prepare/quotes", test_quotes);
     g_test_add_func("/prepare/blocks", test_blocks);
+    g_test_add_func("/prepare/revert", test_revert);
+    g_test_add_func("/prepare/firewall-addresses", test_addresses);
+    g_test_add_func("/prepare/ceph-conf", test_ceph_conf);
     g_test_add_func("/prepare/diff/shape", test_diff_shape);
     g_test_add_func("/prepare/diff/applies", test_diff_applies);
     return g_test_run();
