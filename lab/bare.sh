@@ -67,14 +67,18 @@ bare_repository()
     printf 'deb [trusted=yes] file:/var/cache/lab-packages ./\n' >"$tree/etc/apt/sources.list"
 }
 
-# bare_base: make the cache; nothing of a half-made one is ever used.
+# bare_base: make the cache; nothing of a half-made one is ever used. One at a time.
 bare_base()
 {
-    local cache new log
+    local cache new log lock
     cache=$(bare_cache)
     [[ ! -e $cache/root ]] || return 0
+    mkdir -p "${cache%/*}"
+    exec {lock}>>"$cache.lock"
+    flock "$lock"
+    [[ ! -e $cache/root ]] || { exec {lock}>&-; return 0; }
     new=$cache.new
-    log=$STATE/bare-base.log
+    log=$cache.log
     say "building the bare nodes' base tree, once (some minutes); log: $log"
     rm -rf --one-file-system "$new"
     mkdir -p "$new"
@@ -87,6 +91,7 @@ bare_base()
     rm -f "$new"/root/etc/ssh/ssh_host_*
     : >"$new/root/etc/machine-id"
     mv "$new" "$cache"
+    exec {lock}>&-
 }
 
 # bare_make HOST: its directory, as a disk onto which Debian was installed and the operator's key put.
@@ -142,16 +147,4 @@ bare_pid()
     up=$(sed -n 's/^PPid:\t//p' "/proc/$pid/status" 2>/dev/null) || return 1
     [[ $(tr '\0' '\n' <"/proc/$up/cmdline" 2>/dev/null) == *"--directory=$d/root"* ]] || return 1
     printf '%s\n' "$pid"
-}
-
-# A controller that knows no node yet: they are registered when they have been prepared.
-bare_controller_up()
-{
-    controller_write_conf
-    # Bare nodes are prepared as operators are told to: with TLS, for libvirt's channel and for the memory.
-    sed -i 's|^live_migration_uri = .*|live_migration_uri = qemu+tls://%s/system\nlive_migration_with_native_tls = true|' \
-        "$GODWIT_CONF"
-    "$GODWITD" init --config "$GODWIT_CONF" >>"$STATE/godwit/godwitd.log" 2>&1 ||
-        die "godwitd init failed:"$'\n'"$(tail -n 5 "$STATE/godwit/godwitd.log")"
-    controller_start
 }

@@ -14,12 +14,12 @@ controller_paths()
     GODWIT=$build/src/cli/godwit
 }
 
+# controller_need_binaries PROGRAM…
 controller_need_binaries()
 {
     local f
-    controller_paths
-    for f in "$GODWITD" "$GODWIT"; do
-        [[ -x $f ]] || die "$f does not exist; build first, or set GODWIT_BUILD, or use --no-godwit"
+    for f in "$@"; do
+        [[ -x $f ]] || die "$f does not exist; build first, or set GODWIT_BUILD"
     done
 }
 
@@ -117,6 +117,12 @@ controller_state()
     if [[ $(lab_get state || true) == rados ]]; then printf 'state = rados:godwit-state/lab/godwit\n'; fi
 }
 
+# Moves between bare nodes go by the transport that these were prepared for and registered with: that is the default.
+controller_transport()
+{
+    bare_here || printf 'live_migration_uri = qemu+tcp://%%s/system\n'
+}
+
 controller_write_conf()
 {
     local d address
@@ -137,7 +143,7 @@ $(controller_storage)
 
 [libvirt]
 virt_type = $(lab_get virt-type)
-live_migration_uri = qemu+tcp://%s/system
+$(controller_transport)
 C
 }
 
@@ -305,6 +311,7 @@ controller_init()
         die "godwitd init failed:"$'\n'"$(tail -n 5 "$d/godwitd.log")"
 }
 
+# controller_up: all of them. Bare nodes are registered when they have been prepared, by whoever does it.
 controller_up()
 {
     local n count
@@ -315,7 +322,7 @@ controller_up()
         controller_start "$n"
         ((n > 1)) || wait_until 60 controller_is_active 1 || die "godwitd does not become active; see $STATE/godwit/godwitd.log"
     done
-    controller_fill
+    bare_here || controller_fill
 }
 
 controller_status_lines()
@@ -326,8 +333,9 @@ controller_status_lines()
         if [[ ! -e $(controller_conf "$n") ]]; then
             printf '%-10s none\n' controller
         elif pid=$(controller_pid "$n"); then
-            printf '%-10s %-12s on   pid %s, %s; nodes are reached over plaintext tcp\n' controller \
-                "$(controller_address "$n")" "$pid" "$(controller_health "$n")"
+            printf '%-10s %-12s on   pid %s, %s%s\n' controller \
+                "$(controller_address "$n")" "$pid" "$(controller_health "$n")" \
+                "$(bare_here || echo '; nodes are reached over plaintext tcp')"
         else
             printf '%-10s %-12s off\n' controller "$(controller_address "$n")"
         fi
@@ -347,7 +355,7 @@ cmd_controller()
             ;;
         start)
             ! controller_pid "$n" >/dev/null || die "godwitd runs already"
-            controller_need_binaries
+            controller_need_binaries "$GODWITD" "$GODWIT"
             controller_start "$n"
             return 0
             ;;
