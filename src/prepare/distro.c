@@ -65,7 +65,7 @@ static const Distro distros[] = {
     {
         .name = "Red Hat family",
         .ids = WORDS("rhel", "centos", "fedora", "rocky", "almalinux"),
-        .packages = WORDS("qemu-kvm", "qemu-img", "libvirt-daemon-driver-qemu",
+        .packages = WORDS("qemu-kvm", "qemu-img", "libvirt-daemon", "libvirt-daemon-driver-qemu",
                           "libvirt-daemon-driver-storage-core", "libvirt-client", "iproute",
                           "nftables", "openssl"),
         .ceph_packages = WORDS("qemu-kvm-block-rbd", "ceph-common"),
