@@ -176,27 +176,29 @@ host_is_alone(StoreTx *tx, const Host *host, GError **err)
 static bool
 host_read_place(const json_t *body, Host *host, GError **err)
 {
-    const char *uri, *address, *migration_address, *transport;
+    const char *uri, *address, *migration_address;
 
     if (!json_get_text(body, "uri", 1024, &uri, err) ||
         !json_get_text(body, "address", 64, &address, err) ||
         !json_get_text(body, "migration_address", 64, &migration_address, err))
         return false;
-    uri = uri ? uri : host->uri;
-    address = address ? address : host->address;
-    if (!address_is_numeric(address) ||
+    if ((address && !address_is_numeric(address)) ||
         (migration_address && !address_is_numeric(migration_address)))
         return err_set(err, ERR_INVALID,
                        "'address' and 'migration_address' must be numeric IP addresses: the other "
                        "nodes reach this one by them.");
-    transport = host_uri_transport(uri, err);
-    if (!transport)
-        return false;
-    text_set(&host->uri, uri);
-    text_set(&host->address, address);
+    if (uri) {
+        const char *transport = host_uri_transport(uri, err);
+
+        if (!transport)
+            return false;
+        text_set(&host->uri, uri);
+        text_set(&host->encryption, strcmp(transport, "tcp") == 0 ? "plaintext" : transport);
+    }
+    if (address)
+        text_set(&host->address, address);
     if (migration_address)
         text_set(&host->migration_address, migration_address);
-    text_set(&host->encryption, strcmp(transport, "tcp") == 0 ? "plaintext" : transport);
     return true;
 }
 

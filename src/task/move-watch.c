@@ -171,9 +171,11 @@ start_call(TaskRun *run, Move *move, GError **err)
         int64_t task_id;
     } * whose;
 
-    if (!uri || !encryption)
+    if (!uri || !encryption ||
+        (settings->require_encryption && strcmp(encryption, "plaintext") == 0))
         return err_set(err, ERR_CONFLICT,
-                       "another version of godwitd prepared this move; ask for it again");
+                       "another version of godwitd, or one with other settings, prepared this "
+                       "move; ask for it again");
     whose = g_malloc0(sizeof *whose);
     spec->uuid = g_strdup(run->task->server_id);
     spec->dest_uri = g_strdup(uri);

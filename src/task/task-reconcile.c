@@ -6,8 +6,9 @@
  * node that may have the guest: the server's host, the two of its last move, and the one that made
  * somebody ask. Exactly one copy may run: after a move that broke off, the destination's if it
  * runs, since the source can only have been resumed later, from an older state. Only copies that
- * carry Godwit's mark are touched. The copy that stays is then given the volumes that the server
- * has. */
+ * carry Godwit's mark are touched, and only on nodes that are up: what answers in the name of a
+ * node that is not may be another machine, or one that has a second name. The copy that stays is
+ * then given the volumes that the server has. */
 #include <string.h>
 
 #include "task/task-priv.h"
@@ -18,6 +19,7 @@
 typedef struct Reconcile {
     Migration *last; /* NULL: never moved */
     const char *nodes[NODES];
+    bool is_up[NODES];
     size_t n_nodes;
 } Reconcile;
 
@@ -55,6 +57,20 @@ add_node(Reconcile *plan, const char *name)
 }
 
 static bool
+read_nodes(StoreTx *tx, void *opaque, GError **err)
+{
+    Reconcile *plan = opaque;
+
+    for (size_t i = 0; i < plan->n_nodes; i++) {
+        const StoreCond where[] = {{"name", STORE_EQ, plan->nodes[i], 0}, {NULL}};
+        g_autoptr(Host) host = store_find(tx, &HOST, where, NULL);
+
+        plan->is_up[i] = host && host->state == HOST_UP;
+    }
+    return true;
+}
+
+static bool
 make_plan(TaskRun *run, GError **err)
 {
     Reconcile *plan = g_new0(Reconcile, 1);
@@ -71,7 +87,7 @@ make_plan(TaskRun *run, GError **err)
         add_node(plan, plan->last->dest_host);
         add_node(plan, plan->last->source_host);
     }
-    return true;
+    return store_read(run_store(run), read_nodes, plan, err);
 }
 
 /* Which copy is the guest? -1: none runs. */
@@ -140,9 +156,11 @@ reconcile(TaskRun *run, GError **err)
         return false;
     plan = run->data;
     for (size_t i = 0; i < plan->n_nodes; i++) {
-        g_autoptr(DomainInfo) info = host_domain_probe(run_hosts(run), plan->nodes[i],
-                                                       run->server->id, DEADLINE_CONTROL, NULL);
+        g_autoptr(DomainInfo) info = NULL;
 
+        if (plan->is_up[i]) /* else its next sweep asks again */
+            info = host_domain_probe(run_hosts(run), plan->nodes[i], run->server->id,
+                                     DEADLINE_CONTROL, NULL);
         seen[i] = info ? seen_of(info, true) : SEEN_UNREACHABLE;
         ours[i] = info && (info->ours || info->state == DOMAIN_ABSENT);
         all_answer = all_answer && info;

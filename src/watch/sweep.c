@@ -15,13 +15,14 @@ typedef struct Sweep {
     Store *store;
     TaskEngine *tasks;
     Hosts *hosts;
-    char *host, *virt_type;
+    char *host, *uri, *virt_type;
     HostFacts *facts;
     GPtrArray *domains;
     GError *storage_error;
     int64_t disk_gb, disk_free_gb;
     bool is_new;      /* the node has just been connected */
     bool was_visible; /* the storage, at the last sweep */
+    bool is_other;    /* not, or not for sure, the machine that the record means */
     bool submitted;
 } Sweep;
 
@@ -32,12 +33,36 @@ sweep_free(Sweep *sweep)
     g_clear_pointer(&sweep->domains, g_ptr_array_unref);
     g_clear_error(&sweep->storage_error);
     g_free(sweep->host);
+    g_free(sweep->uri);
     g_free(sweep->virt_type);
     g_free(sweep);
 }
 
+static DomainInfo *
+find_domain(GPtrArray *domains, const char *uuid)
+{
+    for (guint i = 0; i < domains->len; i++) {
+        DomainInfo *info = g_ptr_array_index(domains, i);
+
+        if (strcmp(info->uuid, uuid) == 0)
+            return info;
+    }
+    return NULL;
+}
+
 /* ---- the host's row
  * --------------------------------------------------------------------------------------- */
+
+/* The row of the host as it was asked; NULL: it was removed, or is reached by another URI since,
+ * and what was heard over the former connection says nothing about it. */
+static Host *
+host_asked(StoreTx *tx, const Sweep *sweep)
+{
+    const StoreCond where[] = {
+        {"name", STORE_EQ, sweep->host, 0}, {"uri", STORE_EQ, sweep->uri, 0}, {NULL}};
+
+    return store_find(tx, &HOST, where, NULL);
+}
 
 /* Two names for one machine would let a guest "move" to where it is. */
 static bool
@@ -53,18 +78,60 @@ same_node_twice(StoreTx *tx, const Host *host, const char *uuid, char **other)
     return true;
 }
 
+/* A URI that leads to another machine would have its guests taken for stopped, and started a second
+ * time. It is another one if its UUID is, and it has none of the guests that run on the host. */
+static bool
+is_other_machine(StoreTx *tx, const Sweep *sweep, const Host *host)
+{
+    const StoreCond where[] = {{"host", STORE_EQ, host->name, 0}, {NULL}};
+    g_autoptr(GPtrArray) servers = NULL;
+    bool misses = false;
+
+    if (!host->libvirt_uuid || strcmp(host->libvirt_uuid, sweep->facts->libvirt_uuid) == 0)
+        return false;
+    servers = store_list(tx, &SERVER, &(StoreQuery){.where = where}, NULL);
+    for (guint i = 0; servers && i < servers->len; i++) {
+        const Server *server = g_ptr_array_index(servers, i);
+
+        if (server->vm_state != VM_ACTIVE && server->vm_state != VM_PAUSED)
+            continue;
+        if (find_domain(sweep->domains, server->id))
+            return false;
+        misses = true;
+    }
+    return misses;
+}
+
+static bool
+record_other_machine(StoreTx *tx, const Sweep *sweep, Host *host, GError **err)
+{
+    g_autofree char *reason = g_strdup_printf(
+        "%s leads to another machine (host UUID %s) than the one on which its servers run (%s): "
+        "give the right URI with `godwit host set`; if the machine was replaced, stop these "
+        "servers",
+        host->uri, sweep->facts->libvirt_uuid, host->libvirt_uuid);
+
+    if (host->state != HOST_DOWN)
+        host->state_changed_at = clock_realtime();
+    host->state = HOST_DOWN;
+    host->storage_visible = false;
+    text_set(&host->state_reason, reason);
+    host->updated_at = clock_realtime();
+    return store_update(tx, &HOST, host, err);
+}
+
 static bool
 record_host(StoreTx *tx, void *opaque, GError **err)
 {
     Sweep *sweep = opaque;
     const HostFacts *facts = sweep->facts;
-    const StoreCond where[] = {{"name", STORE_EQ, sweep->host, 0}, {NULL}};
-    g_autoptr(Host) host = store_find(tx, &HOST, where, NULL);
+    g_autoptr(Host) host = host_asked(tx, sweep);
     g_autofree char *other = NULL;
     int64_t now = clock_realtime();
 
-    if (!host) /* removed meanwhile */
-        return true;
+    sweep->is_other = !host || is_other_machine(tx, sweep, host);
+    if (sweep->is_other)
+        return !host || record_other_machine(tx, sweep, host, err);
     host->vcpus = facts->vcpus;
     host->memory_mb = facts->memory_mb;
     text_set(&host->cpu_info, facts->cpu_info);
@@ -102,6 +169,8 @@ record_host(StoreTx *tx, void *opaque, GError **err)
 
         host->state = HOST_DOWN;
         text_set(&host->state_reason, reason);
+        /* One guest would seem to run on both, and a copy that is none would be stopped. */
+        sweep->is_other = true;
     }
     host->updated_at = now;
     return store_update(tx, &HOST, host, err);
@@ -110,18 +179,6 @@ record_host(StoreTx *tx, void *opaque, GError **err)
 /* ---- its domains
  * -----------------------------------------------------------------------------------------------
  */
-
-static DomainInfo *
-find_domain(GPtrArray *domains, const char *uuid)
-{
-    for (guint i = 0; i < domains->len; i++) {
-        DomainInfo *info = g_ptr_array_index(domains, i);
-
-        if (strcmp(info->uuid, uuid) == 0)
-            return info;
-    }
-    return NULL;
-}
 
 /* A domain of ours on this node that the record has elsewhere, or nowhere. */
 static bool
@@ -177,9 +234,12 @@ compare_domains(StoreTx *tx, void *opaque, GError **err)
         {"host", STORE_EQ, sweep->host, 0}, {"vm_state", STORE_NE, NULL, VM_DELETED}, {NULL}};
     const StoreCond doubtful[] = {
         {"uncertainty", STORE_NOT_NULL, NULL, 0}, {"vm_state", STORE_NE, NULL, VM_DELETED}, {NULL}};
-    g_autoptr(GPtrArray) here = store_list(tx, &SERVER, &(StoreQuery){.where = where}, err);
-    g_autoptr(GPtrArray) doubts =
-        here ? store_list(tx, &SERVER, &(StoreQuery){.where = doubtful}, err) : NULL;
+    g_autoptr(GPtrArray) here = NULL, doubts = NULL;
+
+    if (sweep->is_other)
+        return true;
+    here = store_list(tx, &SERVER, &(StoreQuery){.where = where}, err);
+    doubts = here ? store_list(tx, &SERVER, &(StoreQuery){.where = doubtful}, err) : NULL;
 
     if (!doubts)
         return false;
@@ -208,8 +268,7 @@ static bool
 record_gone(StoreTx *tx, void *opaque, GError **err)
 {
     Sweep *sweep = opaque;
-    const StoreCond where[] = {{"name", STORE_EQ, sweep->host, 0}, {NULL}};
-    g_autoptr(Host) host = store_find(tx, &HOST, where, NULL);
+    g_autoptr(Host) host = host_asked(tx, sweep);
 
     if (!host)
         return true;
@@ -224,8 +283,7 @@ static bool
 read_was_visible(StoreTx *tx, void *opaque, GError **err)
 {
     Sweep *sweep = opaque;
-    const StoreCond where[] = {{"name", STORE_EQ, sweep->host, 0}, {NULL}};
-    g_autoptr(Host) host = store_find(tx, &HOST, where, NULL);
+    g_autoptr(Host) host = host_asked(tx, sweep);
 
     sweep->was_visible = host && host->storage_visible;
     return true;
@@ -304,8 +362,8 @@ sweep_thread(void *opaque)
 }
 
 void
-sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, const char *virt_type,
-            bool is_new)
+sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, const char *uri,
+            const char *virt_type, bool is_new)
 {
     Sweep *sweep = g_new0(Sweep, 1);
 
@@ -313,6 +371,7 @@ sweep_start(Store *store, TaskEngine *tasks, Hosts *hosts, const char *host, con
     sweep->tasks = tasks;
     sweep->hosts = hosts;
     sweep->host = g_strdup(host);
+    sweep->uri = g_strdup(uri);
     sweep->virt_type = g_strdup(virt_type);
     sweep->is_new = is_new;
     sweep_start_thread("sweep", sweep_thread, sweep);

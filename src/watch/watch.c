@@ -106,12 +106,13 @@ static void
 sweep_connected(Watch *watch)
 {
     GHashTableIter iter;
-    gpointer name;
+    gpointer name, uri;
 
     g_hash_table_iter_init(&iter, watch->known);
-    while (g_hash_table_iter_next(&iter, &name, NULL))
+    while (g_hash_table_iter_next(&iter, &name, &uri))
         if (hosts_is_connected(watch->hosts, name))
-            sweep_start(watch->store, watch->tasks, watch->hosts, name, watch->virt_type, false);
+            sweep_start(watch->store, watch->tasks, watch->hosts, name, uri, watch->virt_type,
+                        false);
 }
 
 /* ---- domain events
@@ -245,6 +246,7 @@ watch_thread(void *opaque)
 {
     Watch *watch = opaque;
     HostEvent *event;
+    const char *uri;
 
     while ((event = mailbox_receive(watch->box, INT64_MAX))) {
         if (event == &hosts_changed_mark) {
@@ -261,8 +263,10 @@ watch_thread(void *opaque)
             on_domain_event(watch, event);
             break;
         case HOST_EVENT_CONNECTED:
-            sweep_start(watch->store, watch->tasks, watch->hosts, event->host, watch->virt_type,
-                        true);
+            uri = g_hash_table_lookup(watch->known, event->host);
+            if (uri) /* else it was removed meanwhile */
+                sweep_start(watch->store, watch->tasks, watch->hosts, event->host, uri,
+                            watch->virt_type, true);
             break;
         case HOST_EVENT_DISCONNECTED:
             on_disconnect(watch, event);

@@ -262,6 +262,54 @@ test_stop_behind_clean_up(Stage *stage, const void *unused)
     assert_runs(stage, VM_STOPPED, "host2", 0);
 }
 
+static bool
+give_uri(StoreTx *tx, void *opaque, GError **err)
+{
+    const char *const *words = opaque;
+    const StoreCond where[] = {{"name", STORE_EQ, words[0], 0}, {NULL}};
+    g_autoptr(Host) host = store_find(tx, &HOST, where, err);
+
+    host->state = HOST_UNKNOWN;
+    text_set(&host->uri, words[1]);
+    return store_update(tx, &HOST, host, err);
+}
+
+/* Give a host another URI, and wait until it is in this state, for a reason that says so. */
+static void
+reach_by(Stage *stage, const char *name, const char *uri, HostState state, const char *reason)
+{
+    const char *words[] = {name, uri};
+    const StoreCond where[] = {
+        {"name", STORE_EQ, name, 0}, {"state", STORE_EQ, NULL, state}, {NULL}};
+    int64_t deadline = clock_monotonic() + 10 * USEC_PER_SEC;
+
+    g_assert_true(store_write(stage->rig->store, give_uri, words, NULL));
+    watch_hosts_changed(stage->rig->watch);
+    for (;;) {
+        g_autoptr(GPtrArray) rows = rig_rows(stage->rig, &HOST, where);
+        const Host *host = rows->len > 0 ? g_ptr_array_index(rows, 0) : NULL;
+
+        if (host && (!reason || (host->state_reason && strstr(host->state_reason, reason))))
+            break;
+        g_assert_cmpint(clock_monotonic(), <, deadline);
+        g_usleep(10 * USEC_PER_MSEC);
+    }
+    g_usleep(200 * USEC_PER_MSEC); /* for what a sweep would have submitted behind it */
+    g_assert_true(rig_wait_idle(stage->rig, 10));
+}
+
+/* A URI that leads to the wrong machine costs no guest and starts none twice. */
+static void
+test_other_machine(Stage *stage, const void *unused)
+{
+    reach_by(stage, "host1", "fake+tcp://host3/system?second", HOST_DOWN, "another machine");
+    assert_runs(stage, VM_ACTIVE, "host1", 1);
+    reach_by(stage, "host1", "fake+tls://host1/system", HOST_UP, NULL);
+    assert_runs(stage, VM_ACTIVE, "host1", 1);
+    reach_by(stage, "host2", "fake+tls://host1/system?second", HOST_DOWN, "the same machine");
+    assert_runs(stage, VM_ACTIVE, "host1", 1);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -280,6 +328,7 @@ main(int argc, char **argv)
         {"/moves/delete-during-move", test_delete_during_move},
         {"/moves/destination-dies", test_destination_dies},
         {"/moves/second-move-at-once", test_second_move_at_once},
+        {"/moves/other-machine", test_other_machine},
         {"/moves/stop-behind-clean-up", test_stop_behind_clean_up},
     };
 
