@@ -150,23 +150,23 @@ complaint_take(Run *run, const char *data, size_t size)
         g_string_erase(run->complaint, 0, (gssize)(run->complaint->len - COMPLAINT_KEPT_BYTES));
 }
 
-/* Take what is there now; false at the end of the stream. */
+/* Take what is there now; false at the end of the stream. Not more than twice what a pipe holds:
+ * a child that writes without end must not keep us from its deadline. */
 static bool
 stream_drain(Run *run, int fd, bool is_complaint)
 {
     char chunk[16384];
 
-    for (;;) {
+    for (int i = 0; i < 8; i++) {
         ssize_t got = read(fd, chunk, sizeof chunk);
-        if (got < 0 && errno == EINTR)
-            continue;
         if (got <= 0)
-            return got < 0 && errno == EAGAIN;
+            return got < 0 && (errno == EAGAIN || errno == EINTR);
         if (is_complaint)
             complaint_take(run, chunk, (size_t)got);
         else if (!output_take(run, chunk, (size_t)got))
             return false;
     }
+    return true;
 }
 
 /* Give what is taken; false when there is no more to give. */

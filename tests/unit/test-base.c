@@ -541,6 +541,12 @@ test_process_deadline(void)
     g_autoptr(GError) error = NULL;
     g_autofree char *path = g_strdup_printf("%s/godwit-pid-%d", g_get_tmp_dir(), (int)getpid());
     int64_t start = clock_monotonic();
+    /* It complains faster than anybody reads. */
+    g_assert_false(process_run((const char *[]){"sh", "-c", "exec cat /dev/zero >&2", NULL},
+                               start + 300 * USEC_PER_MSEC, NULL, &error));
+    g_assert_true(err_is(error, ERR_TIMEOUT));
+    g_clear_error(&error);
+    start = clock_monotonic();
     /* The grandchild must go too. */
     g_assert_false(
         process_run((const char *[]){"sh", "-c", "sleep 600 & echo $! > \"$0\"; wait", path, NULL},
