@@ -88,19 +88,23 @@ controller_ask(Examination *examination)
     g_autoptr(GError) error = NULL;
     g_autoptr(json_t) baseline = NULL;
     const char *const *names = wanted_names(examination);
+    bool named = cli->args->words->len > 0, drift = args_flag(cli->args, "drift");
 
-    if (args_flag(cli->args, "no-controller") || args_flag(cli->args, "drift") ||
-        (cli->args->words->len > 0 && !half_is_wanted(examination, true)))
+    if (args_flag(cli->args, "no-controller") ||
+        (named && (drift || !half_is_wanted(examination, true))))
         return;
-    if (!controller_is_configured(examination) && cli->args->words->len > 0)
+    if (!controller_is_configured(examination) && named)
         return;
     examination->controller_asked = true;
     if (cli_client_ensure(cli, &error))
         examination->hosts = cli_get(cli, SERVICE_GODWIT, "/hosts", "hosts", &error);
     if (!examination->hosts) {
-        doctor_controller_failed(error, names, examination->checks);
+        /* Without it no host is known: that has to be told, whatever was asked for. */
+        doctor_controller_failed(error, named ? names : NULL, examination->checks);
         return;
     }
+    if (drift)
+        return;
     baseline = cli_get(cli, SERVICE_GODWIT, "/cpu/baseline", "baseline", NULL);
     doctor_judge_controller(examination->hosts, baseline, clock_realtime(), names,
                             examination->checks);
@@ -241,8 +245,10 @@ print_text(Cli *cli, const GPtrArray *checks)
 
         if (quiet && check->status == CHECK_PASS)
             continue;
+        g_autofree char *evidence = cli_text_clean(check->evidence);
+
         cli_say(cli, "%-16s %-15s %s  %s", check->host, check->name,
-                check_status_names[check->status], check->evidence);
+                check_status_names[check->status], evidence);
         if (check->remedy)
             cli_say(cli, "%38s%s", "", check->remedy);
         if (check->command)

@@ -200,6 +200,12 @@ section_print(Editing *editing, GError **err)
         return false;
     if (output)
         return output_write(output, section, &like, err);
+    if (editing->cli->json) {
+        g_autoptr(json_t) object = json_pack("{s:s}", "section", section);
+
+        cli_print_object(editing->cli, object);
+        return true;
+    }
     fputs(section, editing->cli->out);
     return true;
 }
@@ -235,13 +241,17 @@ file_edit(Editing *editing, GError **err)
     g_autofree char *path = realpath(args_text(args, "edit"), NULL);
     g_autofree char *before = NULL;
     g_autoptr(GPtrArray) notices = g_ptr_array_new_with_free_func(g_free);
-    struct stat status;
+    struct stat status, there;
 
     if (!path)
         return err_set(err, ERR_NOT_FOUND, "cannot read %s: %s", args_text(args, "edit"),
                        errno_text(errno));
     if (!file_get(path, &before, &status, err))
         return false;
+    /* That would be --in-place without a copy, and without a release. */
+    if (output && stat(output, &there) == 0 && there.st_dev == status.st_dev &&
+        there.st_ino == status.st_ino)
+        return usage_error(err, "--output is the file that --edit reads: say --in-place");
 
     g_autofree char *after = nova_conf_edit(before, &editing->settings, notices, err);
 
@@ -263,7 +273,13 @@ file_edit(Editing *editing, GError **err)
         return output_write(output, after, &status, err);
     if (!*diff)
         cli_say(editing->cli, "%s: nothing has to be changed", path);
-    fputs(diff, editing->cli->out);
+    if (editing->cli->json) {
+        g_autoptr(json_t) object = json_pack("{s:s,s:s}", "file", path, "diff", diff);
+
+        cli_print_object(editing->cli, object);
+    } else {
+        fputs(diff, editing->cli->out);
+    }
     return !*diff || !args_flag(args, "in-place") ||
            in_place_write(editing, path, before, after, &status, err);
 }

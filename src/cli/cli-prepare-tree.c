@@ -18,15 +18,16 @@ on_step(void *opaque, unsigned node, const char *step, StepState state, const ch
 {
     Files *files = opaque;
     const char *word = state == STEP_CHANGED ? "changed" : state == STEP_SAME ? "same" : "notice";
+    g_autofree char *valid = g_utf8_make_valid(detail, -1), *clean = cli_text_clean(detail);
 
     files->changed |= state == STEP_CHANGED;
     if (files->cli->json)
-        json_array_append_new(files->steps, json_pack("{s:s,s:s,s:s}", "step", step, "state", word,
-                                                      "detail", detail));
+        json_array_append_new(
+            files->steps, json_pack("{s:s,s:s,s:s}", "step", step, "state", word, "detail", valid));
     else if (state == STEP_CHANGED && files->show)
-        cli_say(files->cli, "%s", detail);
+        cli_say(files->cli, "%s", clean);
     else if (state == STEP_RUNNING)
-        cli_say(files->cli, "%s: %s", step, detail);
+        cli_say(files->cli, "%s: %s", step, clean);
 }
 
 /* Numeric addresses; *list is the option's values, NULL-ended, free with g_free. */
@@ -62,7 +63,8 @@ prepare_files(Cli *cli, GError **err)
 
     if (transport && !transport_parse(transport, &options.transport))
         return usage_error(err, "--transport takes tls, tcp or ssh, not \"%s\"", transport);
-    if (!args_int(args, "moves", 1, 64, &moves, err) ||
+    if (!args_int(args, "moves", 1, 64, &moves, err) || !cli_account_check(args, "user", err) ||
+        !cli_account_check(args, "group", err) ||
         !addresses_read(args, "controller", &controllers, err) ||
         !addresses_read(args, "peer", &peers, err) ||
         !addresses_read(args, "listen-address", &listen, err))

@@ -31,19 +31,6 @@ static const char *const state_words[] = {
     [STEP_FAILED] = "FAILED",
 };
 
-/* What a node says, and what its files hold, must not move the cursor or change colours. */
-static void
-text_append(GString *out, const char *text)
-{
-    g_autofree char *valid = g_utf8_make_valid(text, -1);
-
-    for (const char *p = valid; *p; p = g_utf8_next_char(p)) {
-        gunichar c = g_utf8_get_char(p);
-
-        g_string_append_unichar(out, c == '\n' || c == '\t' || g_unichar_isprint(c) ? c : '?');
-    }
-}
-
 /* A line for people, or several where a difference is to be shown. Caller frees. */
 static char *
 step_text(const Preparing *preparing, const char *host, const char *step, StepState state,
@@ -58,8 +45,11 @@ step_text(const Preparing *preparing, const char *host, const char *step, StepSt
         g_string_append(out, ":\n");
     else if (detail)
         g_string_append(out, ": ");
-    if (detail)
-        text_append(out, diff && !preparing->show ? line : detail);
+    if (detail) {
+        g_autofree char *clean = cli_text_clean(diff && !preparing->show ? line : detail);
+
+        g_string_append(out, clean);
+    }
     g_string_append_c(out, '\n');
     return g_string_free(out, FALSE);
 }
@@ -161,8 +151,11 @@ options_read(const CliArgs *args, PrepareOptions *options, GError **err)
 
     if (transport && !transport_parse(transport, &options->transport))
         return usage_error(err, "--transport takes tls, tcp or ssh, not \"%s\"", transport);
-    if (!args_int(args, "moves", 1, 64, &moves, err))
+    if (!args_int(args, "moves", 1, 64, &moves, err) || !cli_account_check(args, "user", err) ||
+        !cli_account_check(args, "group", err) || !cli_account_check(args, "ssh-mesh", err))
         return false;
+    if (args_flag(args, "mesh-shell") && !args_text(args, "ssh-mesh"))
+        return usage_error(err, "--mesh-shell is for the user of --ssh-mesh USER");
     options->moves = (unsigned)moves;
     options->listen_address = args_text(args, "listen-address");
     options->listen = args_flag(args, "listen");

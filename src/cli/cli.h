@@ -240,9 +240,14 @@ struct NodeTarget;
 /* The words as machines, NULL-ended; NULL with *err for one that does not name any. */
 struct NodeTarget **cli_targets_parse(const GPtrArray *words, unsigned *n, GError **err);
 void cli_targets_free(struct NodeTarget **targets);
+/* The option, if it was given, is the name of a user or group on nodes. */
+bool cli_account_check(const CliArgs *args, const char *option, GError **err);
 /* Becomes readable on Ctrl-C, which from now on ends nothing by itself; -1: it could not be made.
  */
 int cli_interrupt_fd(void);
 bool cli_is_interrupted(void); /* by that */
+/* A copy of what a node said, or what its files hold, that cannot move the cursor or change
+ * colours: lines and tabs stay. */
+char *cli_text_clean(const char *text);
 /* For commands that are local but need the API for some of their work: makes cli->client. */
 bool cli_client_ensure(Cli *cli, GError **err);

@@ -229,6 +229,8 @@ main(int argc, char **argv)
 
     const CliCommand *command = command_find(rest, n_rest, &n);
 
+    if (!command && n_rest > 1 && g_str_equal(rest[n_rest - 1], "--help"))
+        return help_on(rest, 1);
     if (!command) {
         fprintf(stderr, "godwit: there is no command \"%s%s%s\"\n", rest[0], n_rest > 1 ? " " : "",
                 n_rest > 1 ? rest[1] : "");

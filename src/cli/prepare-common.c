@@ -3,9 +3,13 @@
 #include "cli/cli.h"
 #include "prepare/prepare.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#define ACCOUNT_MAX 32 /* as useradd has it */
 
 static int cancel_fd = -1;
 static volatile sig_atomic_t is_interrupted;
@@ -15,9 +19,11 @@ static void
 on_interrupt(int number)
 {
     uint64_t one = 1;
+    int saved = errno;
     ssize_t ignored = write(cancel_fd, &one, sizeof one);
     (void)ignored;
     is_interrupted = 1;
+    errno = saved;
 }
 
 bool
@@ -37,6 +43,37 @@ cli_interrupt_fd(void)
             sigaction(SIGINT, &action, NULL);
     }
     return cancel_fd;
+}
+
+bool
+cli_account_check(const CliArgs *args, const char *option, GError **err)
+{
+    const char *name = args_text(args, option);
+    size_t length = name ? strlen(name) : 0;
+
+    if (!name ||
+        (length >= 1 && length <= ACCOUNT_MAX && (g_ascii_isalnum(*name) || *name == '_') &&
+         strspn(name, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._-") == length))
+        return true;
+
+    g_autofree char *shown = g_strescape(name, NULL);
+
+    return usage_error(err, "--%s takes the name of a user or group on the nodes, not \"%.100s\"",
+                       option, shown);
+}
+
+char *
+cli_text_clean(const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    GString *out = g_string_new(NULL);
+
+    for (const char *p = valid; *p; p = g_utf8_next_char(p)) {
+        gunichar c = g_utf8_get_char(p);
+
+        g_string_append_unichar(out, c == '\n' || c == '\t' || g_unichar_isprint(c) ? c : '?');
+    }
+    return g_string_free(out, FALSE);
 }
 
 bool

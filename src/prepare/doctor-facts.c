@@ -19,7 +19,7 @@
     "conf() {\n"                                                                                   \
     "  sed -n \"s/^[ \\t]*$2[ \\t]*=[ \\t]*\\\"\\{0,1\\}\\([^\\\"# ]*\\).*/\\1/p\" "               \
     "\"/etc/libvirt/$1.conf\" 2>/dev/null |\n"                                                     \
-    "    tail -n 1\n"                                                                              \
+    "    head -n 1\n"                                                                              \
     "}\n"                                                                                          \
     "or() { if [ -n \"$1\" ]; then echo \"$1\"; else echo \"$2\"; fi; }\n"                         \
     "lines() { printf '%s\\n' \"$x\" | sed -n \"$1\"; }\n"                                         \
@@ -60,7 +60,8 @@
 #define SCRIPT_CERTIFICATES                                                                    \
     "certificate() {\n"                                                                        \
     "  x=$(openssl x509 -in \"$2\" -noout -enddate 2>/dev/null) || return 0\n"                 \
-    "  echo \"$1.days=$(( ($(date -d \"${x#*=}\" +%s) - $(date +%s)) / 86400 ))\"\n"           \
+    "  x=$(( $(date -d \"${x#*=}\" +%s) - $(date +%s) ))\n"                                    \
+    "  echo \"$1.days=$(( x < 0 ? -1 - -x / 86400 : x / 86400 ))\"\n"                          \
     "  x=$(openssl x509 -in \"$2\" -noout -ext subjectAltName 2>/dev/null | sed 1d | tr -d ' " \
     "\\n')\n"                                                                                  \
     "  echo \"$1.names=$x\"\n"                                                                 \

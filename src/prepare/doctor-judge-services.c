@@ -204,6 +204,14 @@ judge_qemu_tls(Judge *judge, const DoctorNode *node)
                   NULL, NULL);
 }
 
+/* nft prints addresses in their normal spelling, whatever way they were given. */
+static bool
+firewall_has(const char *peers, const char *address)
+{
+    g_autofree char *normal = address_normal(address);
+    return list_has(peers, normal != NULL ? normal : address);
+}
+
 /* Addresses that the rules do not hold, of nodes and controllers. */
 static char *
 firewall_missing(const Judge *judge, const DoctorNode *node)
@@ -214,12 +222,12 @@ firewall_missing(const Judge *judge, const DoctorNode *node)
     for (unsigned i = 0; i < judge->n; i++) {
         const DoctorNode *peer = &judge->nodes[i];
         if (peer != node && peer->facts != NULL && *node_address(peer) != '\0' &&
-            !list_has(peers, node_address(peer)))
+            !firewall_has(peers, node_address(peer)))
             g_string_append_printf(missing, "%s%s (%s)", missing->len > 0 ? ", " : "", peer->name,
                                    node_address(peer));
     }
     for (const char *const *c = judge->options->controllers; c != NULL && *c != NULL; c++) {
-        if (!list_has(peers, *c))
+        if (!firewall_has(peers, *c))
             g_string_append_printf(missing, "%scontroller %s", missing->len > 0 ? ", " : "", *c);
     }
     return g_string_free(missing, FALSE);

@@ -32,6 +32,7 @@ typedef struct PrepareNode {
     bool firewall_loaded, had_rules, had_rules_unit;
     char *units_before; /* lines "UNIT ENABLED ACTIVE"; NULL: units were not touched */
     bool reloaded;
+    bool keys_kept;     /* somebody's client key was replaced; it lies beside the backups */
     char *shell_before; /* of the mesh's user; NULL: it was not touched */
     bool changed;       /* part change was begun */
 
@@ -94,6 +95,12 @@ typedef struct LockKeeper LockKeeper;
 LockKeeper *lock_keeper_start(PrepareRun *run);
 void lock_keeper_stop(LockKeeper *keeper);
 
+/* ---- keys of clients (step-certificates.c) -----------------------------------------------------
+ *
+ * Those that somebody had before Godwit's took their place, unless ours was replaced since. They
+ * never leave the node. */
+bool client_keys_put_back(PrepareNode *node, GError **err);
+
 /* ---- the daemons' units (step-restart.c) ------------------------------------------------------
  */
 
@@ -101,11 +108,13 @@ void lock_keeper_stop(LockKeeper *keeper);
 bool units_restore(PrepareNode *node, const char *units, GError **err);
 bool certificates_reload(PrepareNode *node, GError **err);
 
-/* Firewall as before this run (step-firewall.c), in two halves around the files. */
+/* Firewall as before this run (step-firewall.c), in two halves: before the files, and after the
+ * daemons, so that no plaintext listener is ever there without its rules. */
 bool firewall_put_back_begin(PrepareNode *node, GError **err);
 bool firewall_put_back_end(PrepareNode *node, GError **err);
-/* Godwit's table and the unit that loads it, whether they are there or not; before its file goes.
- */
+/* The same for undo, whether there is something or not: the unit, before its file goes, and the
+ * table. */
+bool firewall_disable(PrepareNode *node, GError **err);
 bool firewall_remove(PrepareNode *node, GError **err);
 
 /* ---- putting back (step-undo.c) ----------------------------------------------------------------

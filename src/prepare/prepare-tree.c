@@ -53,7 +53,7 @@ tree_read(const Tree *tree, const char *path, char **text, struct stat *status, 
 {
     g_autofree char *buffer = NULL;
     size_t size = 0;
-    ssize_t got;
+    ssize_t got = 0;
 
     *text = NULL;
     AUTO_FD fd = open_beneath(tree->fd, path + 1, O_RDONLY | O_NONBLOCK | O_NOCTTY);
@@ -67,6 +67,8 @@ tree_read(const Tree *tree, const char *path, char **text, struct stat *status, 
     buffer = g_malloc(FILE_MAX_BYTES + 1);
     while (size < FILE_MAX_BYTES && (got = read(fd, buffer + size, FILE_MAX_BYTES - size)) > 0)
         size += (size_t)got;
+    if (got < 0)
+        return tree_error(tree, path, "cannot read", err);
     buffer[size] = '\0';
     if (strlen(buffer) != size)
         return err_set(err, ERR_INVALID, "%s%s is not a text: it contains zero bytes", tree->root,

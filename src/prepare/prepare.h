@@ -95,7 +95,7 @@ bool prepare_hosts(const NodeTarget *const *targets, unsigned n, const PrepareOp
                    const PrepareEvents *events, GError **err);
 /* Put back what was there before Godwit first came: files, units, a shell that was given. Of files
  * that others write too, Godwit's settings only: what was changed there by hand stays. Packages and
- * private keys stay. */
+ * private keys stay; a client's key that ours took the place of comes back. */
 bool prepare_undo(const NodeTarget *const *targets, unsigned n, const PrepareOptions *options,
                   const PrepareEvents *events, GError **err);
 

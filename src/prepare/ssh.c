@@ -27,6 +27,7 @@ struct NodeSsh {
     SshOptions options;
     char *dir, *socket;
     bool sudo;
+    char *connection; /* SSH_CONNECTION, which sudo would take away; NULL: no sudo */
     atomic_bool shielded;
 };
 
@@ -85,10 +86,15 @@ ssh_argv(const NodeSsh *ssh)
 }
 
 static char *
-script_text(const char *body, const char *const *args)
+script_text(const NodeSsh *ssh, const char *body, const char *const *args)
 {
-    GString *text = g_string_new("main() {\n");
+    GString *text = g_string_new(NULL);
 
+    if (ssh->connection != NULL) {
+        g_autofree char *quoted = g_shell_quote(ssh->connection);
+        g_string_append_printf(text, "SSH_CONNECTION=%s\n", quoted);
+    }
+    g_string_append(text, "main() {\n");
     g_string_append_printf(text, "%s\n}\nmain", body);
     for (; args != NULL && *args != NULL; args++) {
         g_autofree char *quoted = g_shell_quote(*args);
@@ -152,7 +158,7 @@ script_run(NodeSsh *ssh, const char *body, const char *const *args, int seconds,
            GString *output, char **complaint, GError **err)
 {
     g_autoptr(GPtrArray) argv = ssh_argv(ssh);
-    g_autofree char *text = script_text(body, args);
+    g_autofree char *text = script_text(ssh, body, args);
     g_autoptr(GString) errors = g_string_new(NULL);
 
     argv_add(argv, "--");
@@ -205,7 +211,7 @@ static bool
 root_find(NodeSsh *ssh, GError **err)
 {
     static const char body[] = "if [ \"$(id -u)\" = 0 ]; then echo root\n"
-                               "elif sudo -n true; then echo sudo\n"
+                               "elif sudo -n true; then echo \"sudo=${SSH_CONNECTION:-}\"\n"
                                "else echo neither; id -un; fi";
     g_autoptr(GString) output = g_string_new(NULL);
     g_autofree char *complaint = NULL;
@@ -215,8 +221,10 @@ root_find(NodeSsh *ssh, GError **err)
         return false;
     if (g_str_equal(output->str, "root\n"))
         return true;
-    if (g_str_equal(output->str, "sudo\n")) {
+    if (g_str_has_prefix(output->str, "sudo=") &&
+        text_is_clean(g_strchomp(output->str), 200, false)) {
         ssh->sudo = true;
+        ssh->connection = g_strdup(output->str + strlen("sudo="));
         return true;
     }
     if (g_str_has_prefix(output->str, "neither\n"))
@@ -273,6 +281,7 @@ ssh_close(NodeSsh *ssh)
     }
     if (ssh->dir != NULL)
         g_rmdir(ssh->dir);
+    g_free(ssh->connection);
     g_free(ssh->socket);
     g_free(ssh->dir);
     g_free(ssh);

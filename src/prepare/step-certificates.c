@@ -73,8 +73,28 @@ static const char request_script[] =
     "fi\n"
     "openssl req -new -key \"$key\" -subj /CN=node";
 
-/* $1 key, $2 its copy */
-static const char copy_script[] = "set -e\ncp -p -- \"$1\" \"$2.new\"; mv -f -- \"$2.new\" \"$2\"";
+/* $1 key, $2 its copy, $3 backup directory: a key of somebody else's in that place is kept. */
+static const char copy_script[] =
+    "set -eu\n"
+    "kept=$3$2\n"
+    "if [ -e \"$2\" ] && [ ! -e \"$kept\" ] && ! cmp -s -- \"$1\" \"$2\"; then\n"
+    "  (umask 077; mkdir -p -- \"$(dirname -- \"$kept\")\")\n"
+    "  cp -p -- \"$2\" \"$kept.new\"; mv -f -- \"$kept.new\" \"$kept\"; echo kept\n"
+    "fi\n"
+    "cp -p -- \"$1\" \"$2.new\"; mv -f -- \"$2.new\" \"$2\"";
+
+/* $1 backup directory, then pairs of key and copy: what was kept takes the copy's place, unless
+ * that is no copy any more. */
+static const char keys_back_script[] =
+    "set -eu\n"
+    "dir=$1; shift\n"
+    "while [ $# -ge 2 ]; do\n"
+    "  if [ -e \"$dir$2\" ] && { [ ! -e \"$2\" ] || cmp -s -- \"$1\" \"$2\"; }; then\n"
+    "    cp -p -- \"$dir$2\" \"$2.godwit-undo\"; mv -f -- \"$2.godwit-undo\" \"$2\"\n"
+    "    rm -f -- \"$dir$2\"\n"
+    "  fi\n"
+    "  shift 2\n"
+    "done";
 
 /* What was found, in words: what is, would be or was done about it. */
 static const struct {
@@ -134,12 +154,31 @@ verdict_tell(GString *said, const char *role, const char *answer, GPtrArray *nam
 static bool
 pair_copy(PrepareNode *node, const KeyPair *pair, const char *certificate, GError **err)
 {
-    const char *const copies[] = {pair->key, pair->client_key, NULL};
+    const char *const copies[] = {pair->key, pair->client_key, ssh_backup_dir(node->ssh), NULL};
+    g_autofree char *answer = NULL;
     bool changed;
 
-    return node_file_make(node, NULL, pair->client_certificate, NULL, certificate, "0644",
-                          "root:root", &changed, err) &&
-           ssh_script(node->ssh, copy_script, copies, SCRIPT_SECONDS, NULL, err);
+    if (!node_file_make(node, NULL, pair->client_certificate, NULL, certificate, "0644",
+                        "root:root", &changed, err) ||
+        !ssh_script(node->ssh, copy_script, copies, SCRIPT_SECONDS, &answer, err))
+        return false;
+    node->keys_kept = node->keys_kept || *answer != '\0';
+    return true;
+}
+
+bool
+client_keys_put_back(PrepareNode *node, GError **err)
+{
+    g_autoptr(GPtrArray) args = g_ptr_array_new();
+
+    g_ptr_array_add(args, (void *)ssh_backup_dir(node->ssh));
+    for (size_t i = 0; i < G_N_ELEMENTS(pairs); i++) {
+        g_ptr_array_add(args, (void *)pairs[i].key);
+        g_ptr_array_add(args, (void *)pairs[i].client_key);
+    }
+    g_ptr_array_add(args, NULL);
+    return ssh_script(node->ssh, keys_back_script, (const char *const *)args->pdata, SCRIPT_SECONDS,
+                      NULL, err);
 }
 
 static bool

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define SCRIPT_SECONDS 60
-#define QEMU_CONF      "/etc/libvirt/qemu.conf"
 
 /* What is written is remembered, also where it is not known whether it was: a connection may end
  * between the writing and the answer. */

@@ -134,6 +134,13 @@ firewall_put_back_end(PrepareNode *node, GError **err)
 }
 
 bool
+firewall_disable(PrepareNode *node, GError **err)
+{
+    static const char disable[] = "systemctl -q disable --now " RULES_UNIT " 2>/dev/null || true";
+    return ssh_script(node->ssh, disable, NULL, SCRIPT_SECONDS, NULL, err);
+}
+
+bool
 firewall_remove(PrepareNode *node, GError **err)
 {
     static const char remove[] =

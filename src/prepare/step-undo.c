@@ -74,7 +74,7 @@ node_put_back(PrepareNode *node)
     g_autoptr(GError) error = NULL;
 
     if (node->writes->len == 0 && !node->firewall_loaded && node->units_before == NULL &&
-        !node->reloaded && node->shell_before == NULL)
+        !node->reloaded && node->shell_before == NULL && !node->keys_kept)
         return g_strdup("nothing was changed there: works as before");
     ssh_shield(node->ssh, true);
     if (!ssh_script(node->ssh, "true", NULL, SCRIPT_SECONDS, NULL, &error)) {
@@ -84,12 +84,25 @@ node_put_back(PrepareNode *node)
             "\"godwit host prepare --undo %s\" for what was there before Godwit; changed so far:%s",
             node->target->text, paths);
     }
+    /* Whoever took our lock over is at work there now. */
+    if (!node->locked && !node_lock(node, &error)) {
+        g_autofree char *paths = paths_of(node);
+        return g_strdup_printf("NOT put back: %s. Changed so far:%s", error->message, paths);
+    }
     firewall_put_back_begin(node, &error);
     problem_add(problems, &error);
-    files_put_back(node, problems);
-    firewall_put_back_end(node, &error);
+    if (node->keys_kept)
+        client_keys_put_back(node, &error);
     problem_add(problems, &error);
+    files_put_back(node, problems);
+    size_t so_far = problems->len;
     daemons_put_back(node, problems);
+    /* A plaintext listener that could not be stopped stays behind the rules. */
+    if (problems->len == so_far)
+        firewall_put_back_end(node, &error);
+    else if (node->firewall_loaded)
+        g_string_append(problems, "; until then the new firewall rules stay in force");
+    problem_add(problems, &error);
     if (problems->len == 0 && !backups_tidy(node, &error))
         problem_add(problems, &error);
     return problems->len == 0
@@ -133,13 +146,17 @@ step_undo(PrepareNode *node, GError **err)
         return true;
     }
     if (!ssh_script(node->ssh, undo_script, args, SCRIPT_SECONDS, &units, err) ||
-        !firewall_remove(node, err) || !node_files_undo(node->ssh, &report, err))
+        !firewall_disable(node, err) || !client_keys_put_back(node, err) ||
+        !node_files_undo(node->ssh, &report, err))
         return false;
     if (!(*units != '\0' ? units_restore(node, units, err)
                          : ssh_script(node->ssh, calm_script, NULL, SCRIPT_SECONDS, NULL, err))) {
         g_prefix_error(err, "the files are back, but the daemons do not run as before: ");
         return false;
     }
+    /* Not before: until now a plaintext listener may have been there. */
+    if (!firewall_remove(node, err))
+        return false;
     node->changed = true;
     g_strchomp(report);
     node_step(node, "undo", STEP_CHANGED, *report != '\0' ? report : "the daemons run as before");

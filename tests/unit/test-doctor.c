@@ -253,6 +253,20 @@ test_each(void)
     }
 }
 
+/* nft has one spelling of an IPv6 address, people have several. */
+static void
+test_spelling(void)
+{
+    static const char *const controllers[] = {"10.0.0.9", "FD00:0::9", NULL};
+    const DoctorOptions options = {.cancel_fd = -1, .controllers = controllers};
+    const Case with = {.facts = "firewall.peers=10.0.0.1,10.0.0.2,10.0.0.9,fd00::9\n"},
+               without = {.facts = "firewall.peers=10.0.0.1,10.0.0.2,10.0.0.9,fd00::8\n"};
+    g_autoptr(GPtrArray) good = judged(&with, &options), bad = judged(&without, &options);
+
+    g_assert_cmpint(find(good, "host2", "firewall")->status, ==, CHECK_PASS);
+    g_assert_cmpint(find(bad, "host2", "firewall")->status, ==, CHECK_FAIL);
+}
+
 /* What a peer found out is about the one it asked. */
 static void
 test_about_peer(void)
@@ -405,6 +419,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/doctor/healthy", test_healthy);
     g_test_add_func("/doctor/each", test_each);
+    g_test_add_func("/doctor/spelling", test_spelling);
     g_test_add_func("/doctor/about-peer", test_about_peer);
     g_test_add_func("/doctor/hostile", test_hostile);
     g_test_add_func("/doctor/unreachable", test_unreachable);

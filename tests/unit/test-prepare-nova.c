@@ -548,6 +548,15 @@ test_output(World *world, const void *opaque)
     g_assert_cmpint(stat(out, &status), ==, 0);
     g_assert_cmpint(status.st_mode & 07777, ==, 0600);
 
+    /* Onto itself: that is --in-place, which wants a release and keeps a copy. */
+    g_autofree char *itself = g_strdup_printf("--edit %s --output %s", world->file, world->file);
+    g_autofree char *none = NULL, *still = NULL;
+    g_assert_false(command(itself, &none, &error));
+    g_assert_true(is_usage_error(error));
+    g_clear_error(&error);
+    still = contents(world->file);
+    g_assert_cmpstr(still, ==, "[libvirt]\n");
+
     /* Not a text: neither read nor touched. */
     g_assert_true(g_file_set_contents(world->file, "[libvirt]\n\0\n", 12, NULL));
     g_assert_false(command(line, &again, &error));

@@ -60,9 +60,10 @@ world_open(World *world, const void *opaque)
     world->owner = g_strdup_printf("%d:%d", (int)getuid(), (int)getgid());
     program_write(world, "ssh", stand_in);
     program_write(world, "id", "#!/bin/sh\necho ${STAND_IN_UID:-0}\n");
-    program_write(world, "sudo",
-                  "#!/bin/sh\n[ \"$STAND_IN_SUDO\" = yes ] || { echo 'sudo: a "
-                  "password is required' >&2; exit 1; }\nshift\nexec \"$@\"\n");
+    program_write(
+        world, "sudo",
+        "#!/bin/sh\n[ \"$STAND_IN_SUDO\" = yes ] || { echo 'sudo: a "
+        "password is required' >&2; exit 1; }\nshift; unset SSH_CONNECTION\nexec \"$@\"\n");
     g_autofree char *path = g_strconcat(world->dir, ":/usr/sbin:/usr/bin:/sbin:/bin", NULL);
     g_setenv("PATH", path, true);
     g_setenv("STAND_IN_LOG", world->log, true);
@@ -182,9 +183,10 @@ test_sudo(World *world, const void *opaque)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(NodeTarget) target = NULL, again = NULL;
-    g_autofree char *log = NULL;
+    g_autofree char *log = NULL, *output = NULL;
 
     g_setenv("STAND_IN_UID", "1000", true);
+    g_setenv("SSH_CONNECTION", "192.0.2.9 50000 192.0.2.1 22", true);
     g_assert_null(open_other(world, &target, "me@host2", &error));
     g_assert_true(err_is(error, ERR_FORBIDDEN));
     g_assert_nonnull(strstr(error->message, "a password is required"));
@@ -193,7 +195,9 @@ test_sudo(World *world, const void *opaque)
     g_setenv("STAND_IN_SUDO", "yes", true);
     g_autoptr(NodeSsh) ssh = open_other(world, &again, "me@host2", &error);
     g_assert_no_error(error);
-    g_assert_true(ssh_script(ssh, "true", NULL, 20, NULL, &error));
+    g_assert_true(ssh_script(ssh, "set -u; echo $SSH_CONNECTION", NULL, 20, &output, &error));
+    g_assert_cmpstr(output, ==, "192.0.2.9 50000 192.0.2.1 22\n");
+    g_unsetenv("SSH_CONNECTION");
     g_assert_true(g_file_get_contents(world->log, &log, NULL, NULL));
     g_assert_true(g_str_has_suffix(log, " -- host2 sudo -n sh\n"));
 }
