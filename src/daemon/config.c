@@ -54,6 +54,14 @@ static const Key keys[] = {
     {"placement", "cpu_allocation_ratio", KEY_DOUBLE, AT(cpu_ratio), 0.1, 1000},
     {"placement", "ram_allocation_ratio", KEY_DOUBLE, AT(ram_ratio), 0.1, 100},
     {"placement", "reserved_host_memory_mb", KEY_INT, AT(reserved_ram_mb), 0, 1 << 30},
+    {"moves", "max_outgoing_per_host", KEY_INT, AT(moves_out), 0, 1000},
+    {"moves", "max_incoming_per_host", KEY_INT, AT(moves_in), 0, 1000},
+    {"moves", "max_total", KEY_INT, AT(moves_total), 0, 10000},
+    {"moves", "resize_confirm_window", KEY_INT, AT(resize_confirm_window_s), 0, 30 * 86400},
+    {"moves", "allow_resize_to_same_host", KEY_BOOL, AT(resize_same_host)},
+    {"rescue", "fence_command", KEY_TEXT, AT(fence_command)},
+    {"rescue", "fence_timeout", KEY_INT, AT(fence_timeout_s), 1, 3600},
+    {"rescue", "resume_guests_state_on_host_boot", KEY_BOOL, AT(resume_guests)},
     {"identity", "token_lifetime", KEY_INT, AT(token_lifetime_s), 60, 30 * 86400},
 };
 
@@ -76,6 +84,7 @@ config_free(Config *config)
     g_free(config->instances_pool);
     g_free(config->volumes_pool);
     g_free(config->console_path);
+    g_free(config->fence_command);
     libvirt_settings_free(config->libvirt);
     g_clear_pointer(&config->notices, g_ptr_array_unref);
     g_free(config);
@@ -106,6 +115,9 @@ config_new(void)
     config->reserved_ram_mb = 512;
     config->token_lifetime_s = 3600;
     config->shutdown_timeout_s = 60;
+    config->moves_out = config->moves_in = 2;
+    config->moves_total = 10;
+    config->fence_timeout_s = 60;
     config->libvirt = libvirt_settings_new();
     config->notices = g_ptr_array_new_with_free_func(g_free);
     return config;

@@ -23,6 +23,11 @@ typedef struct Config {
     int64_t reserved_ram_mb;
     int64_t token_lifetime_s;
     int64_t shutdown_timeout_s;
+    int64_t moves_out, moves_in, moves_total;
+    int64_t resize_confirm_window_s;
+    bool resize_same_host, resume_guests;
+    char *fence_command; /* NULL: none */
+    int64_t fence_timeout_s;
     LibvirtSettings *libvirt;
     GPtrArray
         *notices; /* char *: things that a person may want to know, in the order of the file */

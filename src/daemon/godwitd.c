@@ -250,12 +250,21 @@ start_core(Daemon *daemon, GError **err)
         return false;
     daemon->auth = auth_new(daemon->store, &auth_settings);
     daemon->hosts = hosts_new(&hosts_config);
-    daemon->task_settings = (TaskSettings){.libvirt = config->libvirt,
-                                           .cpu_ratio = config->cpu_ratio,
-                                           .ram_ratio = config->ram_ratio,
-                                           .reserved_ram_mb = config->reserved_ram_mb,
-                                           .shutdown_timeout_s = config->shutdown_timeout_s,
-                                           .worker_limit = 256};
+    daemon->task_settings =
+        (TaskSettings){.libvirt = config->libvirt,
+                       .cpu_ratio = config->cpu_ratio,
+                       .ram_ratio = config->ram_ratio,
+                       .reserved_ram_mb = config->reserved_ram_mb,
+                       .shutdown_timeout_s = config->shutdown_timeout_s,
+                       .worker_limit = 256,
+                       .moves_out = config->moves_out,
+                       .moves_in = config->moves_in,
+                       .moves_total = config->moves_total,
+                       .resize_confirm_window_s = config->resize_confirm_window_s,
+                       .resize_same_host = config->resize_same_host,
+                       .fence_command = config->fence_command,
+                       .fence_timeout_s = config->fence_timeout_s,
+                       .resume_guests = config->resume_guests};
     daemon->tasks =
         task_engine_new(daemon->store, daemon->hosts, &daemon->storage, &daemon->task_settings);
     WatchConfig watch_config = {daemon->store, daemon->tasks, daemon->hosts,

@@ -73,6 +73,8 @@ typedef struct DomainInfo {
     bool persistent;
     bool job_active; /* a migration job runs in or out */
     bool ours;       /* carries Godwit's metadata element */
+    bool saved;      /* off, with its memory kept on the node (domain_save) */
+    bool never_ran;  /* off, and this libvirtd has not seen it run: the node was booted since */
 } DomainInfo;
 void domain_info_free(DomainInfo *info);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainInfo, domain_info_free)
@@ -144,6 +146,7 @@ typedef enum DomainChange {
     DOMAIN_STOPPED_CRASHED,
     DOMAIN_STOPPED_MIGRATED, /* source: gone to the destination */
     DOMAIN_STOPPED_FAILED,
+    DOMAIN_STOPPED_SAVED, /* suspended: its memory is kept on the node */
     DOMAIN_REBOOTED,
 } DomainChange;
 extern const char *const domain_change_names[];
@@ -195,6 +198,9 @@ typedef struct HostOps {
     bool (*job_abort)(HostConn *conn, const char *uuid, GError **err); /* no job: ok */
     bool (*set_downtime)(HostConn *conn, const char *uuid, int64_t ms, GError **err);
     bool (*set_bandwidth)(HostConn *conn, const char *uuid, int64_t mib_s, GError **err);
+    /* Let a running move that permits it end by post-copy. ERR_CONFLICT: no such move, or it was
+     * not started with MIGRATE_POSTCOPY. Under way already: ok. */
+    bool (*migrate_postcopy)(HostConn *conn, const char *uuid, GError **err);
     bool (*pause)(HostConn *conn, const char *uuid, GError **err);
     bool (*resume)(HostConn *conn, const char *uuid, GError **err);
     /* Ask the guest to power off; returns at once, the STOPPED event follows. Not running: ok. */
@@ -211,6 +217,11 @@ typedef struct HostOps {
      * it, to be pinned. */
     bool (*domain_start)(HostConn *conn, const ServerSpec *spec, char **machine_out, char **cpu_out,
                          GError **err);
+    /* Write the guest's memory to the node's disk and stop it; saved already: ok. On failure it
+     * runs on. Not running: ERR_CONFLICT. */
+    bool (*domain_save)(HostConn *conn, const char *uuid, GError **err);
+    /* Go on from there; runs already: ok. ERR_NOT_FOUND: nothing is saved (a start would boot). */
+    bool (*domain_restore)(HostConn *conn, const char *uuid, GError **err);
     bool (*domain_define)(HostConn *conn, const ServerSpec *spec,
                           GError **err); /* define only; idempotent */
     bool (*domain_destroy)(
@@ -337,6 +348,12 @@ bool host_set_downtime(Hosts *hosts, const char *host, const char *uuid, int64_t
                        int64_t deadline_us, GError **err);
 bool host_set_bandwidth(Hosts *hosts, const char *host, const char *uuid, int64_t mib_s,
                         int64_t deadline_us, GError **err);
+bool host_migrate_postcopy(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
+                           GError **err);
+bool host_domain_save(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
+                      GError **err);
+bool host_domain_restore(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
+                         GError **err);
 bool host_domain_pause(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
                        GError **err);
 bool host_domain_resume(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,

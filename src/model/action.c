@@ -62,6 +62,83 @@ const ActionRule action_rules[] = {
         .task_kind = "server-live-migrate",
         .refused_when_locked = true,
     },
+    {
+        .action = "migrate",
+        .title = "migrate",
+        .vm_states = STATE(VM_ACTIVE) | STATE(VM_STOPPED),
+        .task_state = TASK_RESIZE_PREP,
+        .task_kind = "server-resize",
+        .refused_when_locked = true,
+    },
+    {
+        .action = "resize",
+        .title = "resize",
+        .vm_states = STATE(VM_ACTIVE) | STATE(VM_STOPPED),
+        .task_state = TASK_RESIZE_PREP,
+        .task_kind = "server-resize",
+        .refused_when_locked = true,
+    },
+    {
+        .action = "confirmResize",
+        .title = "confirmResize",
+        .vm_states = STATE(VM_RESIZED),
+        .task_state = TASK_RESIZE_CONFIRMING,
+        .task_kind = "server-confirm-resize",
+        .refused_when_locked = true,
+    },
+    {
+        .action = "revertResize",
+        .title = "revertResize",
+        .vm_states = STATE(VM_RESIZED),
+        .task_state = TASK_RESIZE_REVERTING,
+        .task_kind = "server-revert-resize",
+        .refused_when_locked = true,
+    },
+    /* The node is dead: whatever was under way there ends with it, and doubt about where the guest
+     * runs is what fencing settles. */
+    {
+        .action = "evacuate",
+        .title = "evacuate",
+        .vm_states = STATE(VM_ACTIVE) | STATE(VM_PAUSED) | STATE(VM_SUSPENDED) | STATE(VM_STOPPED) |
+                     STATE(VM_ERROR),
+        .task_state = TASK_REBUILDING,
+        .task_kind = "server-evacuate",
+        .interrupts = true,
+        .settles_uncertainty = true,
+        .refused_when_locked = true,
+    },
+    {
+        .action = "pause",
+        .title = "pause",
+        .vm_states = STATE(VM_ACTIVE),
+        .task_state = TASK_PAUSING,
+        .task_kind = "server-pause",
+        .refused_when_locked = true,
+    },
+    {
+        .action = "unpause",
+        .title = "unpause",
+        .vm_states = STATE(VM_PAUSED),
+        .task_state = TASK_UNPAUSING,
+        .task_kind = "server-unpause",
+        .refused_when_locked = true,
+    },
+    {
+        .action = "suspend",
+        .title = "suspend",
+        .vm_states = STATE(VM_ACTIVE),
+        .task_state = TASK_SUSPENDING,
+        .task_kind = "server-suspend",
+        .refused_when_locked = true,
+    },
+    {
+        .action = "resume",
+        .title = "resume",
+        .vm_states = STATE(VM_SUSPENDED),
+        .task_state = TASK_RESUMING,
+        .task_kind = "server-resume",
+        .refused_when_locked = true,
+    },
     /* The task state stays null, as Nova's: the volume's status tells that it is under way, and the
      * order of the server's tasks keeps what comes after it behind it. */
     {
@@ -122,7 +199,7 @@ action_rule_permits(const ActionRule *rule, const Server *server, bool caller_is
 
     /* A guest that may run twice must not be started, stopped or moved on half the knowledge.
      * Deleting ends the doubt, but takes the disk with it: an administrator's decision. */
-    if (server->uncertainty && !(is_delete && caller_is_admin))
+    if (server->uncertainty && !(caller_is_admin && (is_delete || rule->settles_uncertainty)))
         return err_set(err, ERR_CONFLICT,
                        "Cannot '%s' instance %s while it is not certain where it runs: %s. It is "
                        "settled by itself as soon as every node named can be reached again; until "

@@ -287,6 +287,17 @@ typedef enum TaskState { /* what is being done to the server right now; TASK_NON
     TASK_REBOOTING_HARD,
     TASK_DELETING,
     TASK_MIGRATING,
+    TASK_RESIZE_PREP,
+    TASK_RESIZE_MIGRATING,
+    TASK_RESIZE_MIGRATED,
+    TASK_RESIZE_FINISH,
+    TASK_RESIZE_CONFIRMING,
+    TASK_RESIZE_REVERTING,
+    TASK_PAUSING,
+    TASK_UNPAUSING,
+    TASK_SUSPENDING,
+    TASK_RESUMING,
+    TASK_REBUILDING, /* evacuation, as Nova names it */
 } TaskState;
 extern const char *const task_state_names[]; /* "", "scheduling", "spawning", "powering-on", … */
 
@@ -346,6 +357,7 @@ typedef struct Server {
     int64_t created_at;
     int64_t updated_at;
     char *uncertainty; /* NULL, or what is not known ("may run on two nodes: host1, host2") */
+    char *locked_by;   /* NULL; "admin": only an administrator may unlock it; "owner" */
 } Server;
 RECORD_DECLARE(Server, SERVER, server)
 
@@ -366,9 +378,29 @@ typedef enum MigrationStatus {
     MIGRATION_ERROR,
     MIGRATION_FAILED,
     MIGRATION_CANCELLED,
+    /* cold migration and resize */
+    MIGRATION_PRE_MIGRATING, /* evacuation, too: accepted, the node is being fenced */
+    MIGRATION_MIGRATING,
+    MIGRATION_FINISHED, /* to be confirmed or reverted: resources of both nodes are held */
+    MIGRATION_CONFIRMING,
+    MIGRATION_CONFIRMED,
+    MIGRATION_REVERTING,
+    MIGRATION_REVERTED,
+    /* evacuation: the server runs elsewhere. MIGRATION_COMPLETED when what was left of it on the
+     * node has been seen to be gone. */
+    MIGRATION_DONE,
 } MigrationStatus;
 extern const char *const migration_status_names[];
 bool migration_status_is_final(MigrationStatus status);
+
+/* What somebody asked of a live migration under way; kept with it, so that it outlives a restart.
+ */
+typedef enum MigrationWish {
+    WISH_NONE,
+    WISH_ABORT,
+    WISH_FORCE_COMPLETE,
+} MigrationWish;
+extern const char *const migration_wish_names[];
 
 typedef struct Migration {
     int64_t id;
@@ -376,13 +408,13 @@ typedef struct Migration {
     char *server_id;
     char *project_id;
     char *user_id;
-    char *type; /* "live-migration" */
+    char *type; /* "live-migration", "migration" (cold), "resize", "evacuation" */
     MigrationStatus status;
     char *phase; /* select check reserve prepare transfer switch commit cleanup done */
     char *source_host;
-    char *dest_host; /* NULL until chosen */
-    bool dest_given; /* by the caller: no other host is tried */
-    char *flavor_id;
+    char *dest_host;  /* NULL until chosen */
+    bool dest_given;  /* by the caller: no other host is tried */
+    char *flavor_id;  /* before */
     char *reason;     /* NULL, or why it failed */
     char *error_code; /* NULL, or err_code_name() of the reason */
     char *encryption; /* NULL until known: "plaintext", "tls", … of the memory stream */
@@ -411,8 +443,38 @@ typedef struct Migration {
     int64_t started_at; /* transfer's start */
     int64_t ended_at;
     int64_t updated_at;
+    MigrationWish wish;
+    int64_t priority; /* the higher the sooner out of the queue; 0 is usual */
+    char *attempts;   /* NULL: none; JSON array of {"host", "at" (realtime µs), "error_code",
+                         "reason"}:   hosts that were tried before dest_host, in order */
+    /* resize, cold migration: what is reserved on the source until confirmed, and on the
+     * destination; 0 in others, which count with the server's own figures */
+    int64_t old_vcpus, old_ram_mb, new_vcpus, new_ram_mb;
+    char *old_flavor, *new_flavor; /* server_flavor_format; NULL: not a resize */
+    VmState old_vm_state;          /* resize, cold migration, evacuation: as it was when accepted */
+    char *
+        fence; /* evacuation: JSON object, what made sure that the former node cannot write; NULL */
 } Migration;
 RECORD_DECLARE(Migration, MIGRATION, migration)
+
+/* The flavor that is embedded in a server, as a JSON object, and back into it. Caller frees. */
+char *server_flavor_format(const Server *server);
+char *flavor_format(const Flavor *flavor);                                /* of the same form */
+bool server_flavor_apply(Server *server, const char *text, GError **err); /* ERR_BUG: not of it */
+
+/* ---- fences -------------------------------------------------------------------------------------
+ * A client of the cluster that is shut out because its node is taken for dead. It stays so (the
+ * sweep asserts it again before it expires) until the node is back and its guests were seen to be
+ * gone; then the entry is lifted and the row deleted. */
+typedef struct Fence {
+    int64_t id;
+    char *host;
+    char *address;   /* "192.0.2.7:0/3710147553" */
+    char *server_id; /* whose disk it had open when it was fenced; may be "" */
+    int64_t expires_at;
+    int64_t created_at;
+} Fence;
+RECORD_DECLARE(Fence, FENCE, fence)
 
 /* ---- volumes ------------------------------------------------------------------------------------
  */
@@ -618,12 +680,13 @@ RECORD_DECLARE(ActionEvent, ACTION_EVENT, action_event)
 /* ---- permitted actions ------------------------------------------------------------------------
  * What may be done to a server in which state: one table gives the 409 and the documentation. */
 typedef struct ActionRule {
-    const char *action;    /* the API's key: "os-migrateLive", "os-start", "delete", … */
-    const char *title;     /* as instance-actions names it: "live-migration" */
-    unsigned vm_states;    /* bit set of 1u << VmState */
-    TaskState task_state;  /* set in the same transaction that accepts the request */
-    const char *task_kind; /* NULL: no task */
-    bool interrupts;       /* accepted also while another task runs (delete) */
+    const char *action;       /* the API's key: "os-migrateLive", "os-start", "delete", … */
+    const char *title;        /* as instance-actions names it: "live-migration" */
+    unsigned vm_states;       /* bit set of 1u << VmState */
+    TaskState task_state;     /* set in the same transaction that accepts the request */
+    const char *task_kind;    /* NULL: no task */
+    bool interrupts;          /* accepted also while another task runs (delete, evacuate) */
+    bool settles_uncertainty; /* accepted also while it is not certain where the server runs */
     bool refused_when_locked;
 } ActionRule;
 extern const ActionRule action_rules[]; /* ended by action == NULL */

@@ -33,6 +33,17 @@ const char *const task_state_names[] = {[TASK_NONE] = "",
                                         [TASK_REBOOTING_HARD] = "rebooting_hard",
                                         [TASK_DELETING] = "deleting",
                                         [TASK_MIGRATING] = "migrating",
+                                        [TASK_RESIZE_PREP] = "resize_prep",
+                                        [TASK_RESIZE_MIGRATING] = "resize_migrating",
+                                        [TASK_RESIZE_MIGRATED] = "resize_migrated",
+                                        [TASK_RESIZE_FINISH] = "resize_finish",
+                                        [TASK_RESIZE_CONFIRMING] = "resize_confirming",
+                                        [TASK_RESIZE_REVERTING] = "resize_reverting",
+                                        [TASK_PAUSING] = "pausing",
+                                        [TASK_UNPAUSING] = "unpausing",
+                                        [TASK_SUSPENDING] = "suspending",
+                                        [TASK_RESUMING] = "resuming",
+                                        [TASK_REBUILDING] = "rebuilding",
                                         NULL};
 
 const char *const power_state_names[] = {[POWER_UNKNOWN] = "unknown",
@@ -52,7 +63,18 @@ const char *const migration_status_names[] = {[MIGRATION_ACCEPTED] = "accepted",
                                               [MIGRATION_ERROR] = "error",
                                               [MIGRATION_FAILED] = "failed",
                                               [MIGRATION_CANCELLED] = "cancelled",
+                                              [MIGRATION_PRE_MIGRATING] = "pre-migrating",
+                                              [MIGRATION_MIGRATING] = "migrating",
+                                              [MIGRATION_FINISHED] = "finished",
+                                              [MIGRATION_CONFIRMING] = "confirming",
+                                              [MIGRATION_CONFIRMED] = "confirmed",
+                                              [MIGRATION_REVERTING] = "reverting",
+                                              [MIGRATION_REVERTED] = "reverted",
+                                              [MIGRATION_DONE] = "done",
                                               NULL};
+
+const char *const migration_wish_names[] = {
+    [WISH_NONE] = "", [WISH_ABORT] = "abort", [WISH_FORCE_COMPLETE] = "force-complete", NULL};
 
 const char *const volume_status_names[] = {[VOLUME_CREATING] = "creating",
                                            [VOLUME_DOWNLOADING] = "downloading",
@@ -293,6 +315,7 @@ static const Field server_fields[] = {
     {INT(Server, created_at)},
     {INT(Server, updated_at)},
     {TEXT(Server, uncertainty)},
+    {TEXT(Server, locked_by)},
 };
 RECORD(Server, SERVER, "server", server_fields);
 
@@ -335,8 +358,25 @@ static const Field migration_fields[] = {
     {INT(Migration, started_at)},
     {INT(Migration, ended_at)},
     {INT(Migration, updated_at)},
+    {ENUM(Migration, wish, migration_wish_names)},
+    {INT(Migration, priority)},
+    {TEXT(Migration, attempts)},
+    {INT(Migration, old_vcpus)},
+    {INT(Migration, old_ram_mb)},
+    {INT(Migration, new_vcpus)},
+    {INT(Migration, new_ram_mb)},
+    {TEXT(Migration, old_flavor)},
+    {TEXT(Migration, new_flavor)},
+    {ENUM(Migration, old_vm_state, vm_state_names)},
+    {TEXT(Migration, fence)},
 };
 RECORD(Migration, MIGRATION, "migration", migration_fields);
+
+static const Field fence_fields[] = {
+    {INT(Fence, id)},         {TEXT(Fence, host)},      {TEXT(Fence, address)},
+    {TEXT(Fence, server_id)}, {INT(Fence, expires_at)}, {INT(Fence, created_at)},
+};
+RECORD(Fence, FENCE, "fence", fence_fields);
 
 static const Field volume_fields[] = {
     {TEXT(Volume, id)},

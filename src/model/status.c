@@ -10,7 +10,7 @@ server_domain_name(const Server *server)
 }
 
 static const char *
-status_while_active(TaskState task_state)
+status_of_task(TaskState task_state)
 {
     switch (task_state) {
     case TASK_REBOOTING:
@@ -19,15 +19,34 @@ status_while_active(TaskState task_state)
         return "HARD_REBOOT";
     case TASK_MIGRATING:
         return "MIGRATING";
+    case TASK_RESIZE_PREP:
+    case TASK_RESIZE_MIGRATING:
+    case TASK_RESIZE_MIGRATED:
+    case TASK_RESIZE_FINISH:
+        return "RESIZE";
+    case TASK_REBUILDING:
+        return "REBUILD";
     case TASK_NONE:
     case TASK_SCHEDULING:
     case TASK_SPAWNING:
     case TASK_POWERING_ON:
     case TASK_POWERING_OFF:
     case TASK_DELETING:
-        return "ACTIVE";
+    case TASK_RESIZE_CONFIRMING:
+    case TASK_RESIZE_REVERTING:
+    case TASK_PAUSING:
+    case TASK_UNPAUSING:
+    case TASK_SUSPENDING:
+    case TASK_RESUMING:
+        return NULL;
     }
-    return "ACTIVE";
+    return NULL;
+}
+
+static const char *
+otherwise(const char *shown, const char *usual)
+{
+    return shown ? shown : usual;
 }
 
 /* A task shows in the status only where Nova shows it: clients wait for these very words. */
@@ -38,17 +57,21 @@ server_status(VmState vm_state, TaskState task_state)
     case VM_BUILDING:
         return "BUILD";
     case VM_ACTIVE:
-        return status_while_active(task_state);
+        return otherwise(status_of_task(task_state), "ACTIVE");
     case VM_PAUSED:
-        return task_state == TASK_MIGRATING ? "MIGRATING" : "PAUSED";
+        return task_state == TASK_MIGRATING    ? "MIGRATING"
+               : task_state == TASK_REBUILDING ? "REBUILD"
+                                               : "PAUSED";
     case VM_SUSPENDED:
-        return "SUSPENDED";
+        return task_state == TASK_REBUILDING ? "REBUILD" : "SUSPENDED";
     case VM_STOPPED:
-        return "SHUTOFF";
+        return task_state == TASK_REBOOTING || task_state == TASK_REBOOTING_HARD
+                   ? "SHUTOFF"
+                   : otherwise(status_of_task(task_state), "SHUTOFF");
     case VM_RESIZED:
-        return "VERIFY_RESIZE";
+        return task_state == TASK_RESIZE_REVERTING ? "REVERT_RESIZE" : "VERIFY_RESIZE";
     case VM_ERROR:
-        return "ERROR";
+        return task_state == TASK_REBUILDING ? "REBUILD" : "ERROR";
     case VM_DELETED:
         return "DELETED";
     }
@@ -83,12 +106,20 @@ migration_status_is_final(MigrationStatus status)
     case MIGRATION_ERROR:
     case MIGRATION_FAILED:
     case MIGRATION_CANCELLED:
+    case MIGRATION_CONFIRMED:
+    case MIGRATION_REVERTED:
+    case MIGRATION_DONE:
         return true;
     case MIGRATION_ACCEPTED:
     case MIGRATION_QUEUED:
     case MIGRATION_PREPARING:
     case MIGRATION_RUNNING:
     case MIGRATION_POST_MIGRATING:
+    case MIGRATION_PRE_MIGRATING:
+    case MIGRATION_MIGRATING:
+    case MIGRATION_FINISHED:
+    case MIGRATION_CONFIRMING:
+    case MIGRATION_REVERTING:
         return false;
     }
     return false;

@@ -258,13 +258,35 @@ static const char *const schema_steps[] = {
     "ROWID;\n"
     "CREATE TABLE sequence (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) STRICT, "
     "WITHOUT ROWID;\n",
+
+    /* 2: wishes, the queue and attempts of moves; resize; evacuation and its fences */
+    "ALTER TABLE migration ADD COLUMN wish TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE migration ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE migration ADD COLUMN attempts TEXT;\n"
+    "ALTER TABLE migration ADD COLUMN old_vcpus INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE migration ADD COLUMN old_ram_mb INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE migration ADD COLUMN new_vcpus INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE migration ADD COLUMN new_ram_mb INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE migration ADD COLUMN old_flavor TEXT;\n"
+    "ALTER TABLE migration ADD COLUMN new_flavor TEXT;\n"
+    "ALTER TABLE migration ADD COLUMN old_vm_state TEXT NOT NULL DEFAULT 'active';\n"
+    "ALTER TABLE migration ADD COLUMN fence TEXT;\n"
+    "ALTER TABLE server ADD COLUMN locked_by TEXT;\n"
+    "CREATE INDEX migration_by_source ON migration (source_host, status);\n"
+    "\n"
+    "CREATE TABLE fence (\n"
+    "    id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL, address TEXT NOT NULL,\n"
+    "    server_id TEXT NOT NULL, expires_at INTEGER NOT NULL, created_at INTEGER NOT NULL,\n"
+    "    UNIQUE (address)\n"
+    ") STRICT;\n"
+    "CREATE INDEX fence_by_host ON fence (host);\n",
 };
 
 static const RecordType *const record_types[] = {
     &PROJECT,  &USER,        &ROLE,       &ASSIGNMENT, &TOKEN,        &HOST,
     &FLAVOR,   &IMAGE,       &KEYPAIR,    &NETWORK,    &SUBNET,       &PORT,
     &SERVER,   &MIGRATION,   &TASK,       &ACTION,     &ACTION_EVENT, &VOLUME,
-    &SNAPSHOT, &VOLUME_TYPE, &ATTACHMENT, &QUOTA,      &DISK_CLIENT,
+    &SNAPSHOT, &VOLUME_TYPE, &ATTACHMENT, &QUOTA,      &DISK_CLIENT,  &FENCE,
 };
 
 static bool

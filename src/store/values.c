@@ -101,18 +101,32 @@ loads_add_servers(StoreTx *tx, GHashTable *by_name, GError **err)
     return loads_add(tx, statement, by_name, err);
 }
 
+/* A resize holds on either node the larger of what the server has there and what it had, or is to
+ * have: until it is confirmed or reverted both must be possible. What the server itself counts for
+ * on its host is taken off again. */
+static const char reserved_sql[] =
+    "WITH held AS (SELECT m.dest_host AS dest, m.source_host AS source, s.host AS host, s.vcpus, "
+    "s.ram_mb, iif(m.new_vcpus > 0, m.new_vcpus, s.vcpus) AS new_vcpus, "
+    "iif(m.new_ram_mb > 0, m.new_ram_mb, s.ram_mb) AS new_ram_mb, m.old_vcpus, m.old_ram_mb "
+    "FROM migration AS m JOIN server AS s ON s.id = m.server_id "
+    "WHERE m.status = ?1 AND s.vm_state <> ?2) "
+    "SELECT dest, host IS NOT dest, "
+    "max(0, new_vcpus - iif(host IS dest, vcpus, 0)), "
+    "max(0, new_ram_mb - iif(host IS dest, ram_mb, 0)) FROM held WHERE dest IS NOT NULL "
+    "UNION ALL "
+    "SELECT source, host IS NOT source, "
+    "max(0, old_vcpus - iif(host IS source, vcpus, 0) - "
+    "iif(source IS dest, max(0, new_vcpus - iif(host IS dest, vcpus, 0)), 0)), "
+    "max(0, old_ram_mb - iif(host IS source, ram_mb, 0) - "
+    "iif(source IS dest, max(0, new_ram_mb - iif(host IS dest, ram_mb, 0)), 0)) "
+    "FROM held WHERE old_vcpus > 0";
+
 /* A move reserves on its destination from the moment that is chosen until the server itself counts
  * there, or the move ends. */
 static bool
 loads_add_reservations(StoreTx *tx, GHashTable *by_name, GError **err)
 {
-    AUTO_STATEMENT statement =
-        conn_prepare(tx->conn,
-                     "SELECT m.dest_host, count(*), sum(s.vcpus), sum(s.ram_mb) "
-                     "FROM migration AS m JOIN server AS s ON s.id = m.server_id "
-                     "WHERE m.status = ? AND m.dest_host IS NOT NULL AND s.host IS NOT m.dest_host "
-                     "AND s.vm_state <> ? GROUP BY m.dest_host",
-                     err);
+    AUTO_STATEMENT statement = conn_prepare(tx->conn, reserved_sql, err);
     if (statement == NULL)
         return false;
     for (unsigned i = 0; migration_status_names[i] != NULL; i++) {

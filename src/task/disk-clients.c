@@ -285,7 +285,7 @@ judge_recorded(TaskRun *run, const Client *client, const Lookup *lookup, GError 
     for (guint i = 0; i < lookup->moves->len; i++) {
         const Migration *move = g_ptr_array_index(lookup->moves, i);
 
-        if (!migration_status_is_final(move->status) &&
+        if (strcmp(move->type, "live-migration") == 0 && !migration_status_is_final(move->status) &&
             (g_strcmp0(move->source_host, host) == 0 || g_strcmp0(move->dest_host, host) == 0))
             return err_set(err, ERR_CONFLICT,
                            "server %s is being moved (migration %" PRId64

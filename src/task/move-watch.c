@@ -82,6 +82,7 @@ on_domain_event(Move *move, Watch *watch, const HostEvent *event)
         watch->look = true;
         break;
     case DOMAIN_STOPPED_FAILED:
+    case DOMAIN_STOPPED_SAVED:
     case DOMAIN_RESUMED:
     case DOMAIN_SUSPENDED:
         watch->look = true;

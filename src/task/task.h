@@ -22,6 +22,14 @@ typedef struct TaskSettings {
     int64_t unreachable_wait_us; /* how long a move waits for a node that stopped answering; 0: 45
                                     s, since libvirt's own keepalive settles each side after 30 s */
     int64_t worker_limit;        /* tasks at work at once */
+    /* live migrations under way at once: out of one host, into one host, in all; 0: no limit */
+    int64_t moves_out, moves_in, moves_total;
+    int64_t resize_confirm_window_s; /* confirm a resize by itself after that; 0: never */
+    bool resize_same_host;           /* a resize may stay where the server is */
+    const char
+        *fence_command; /* borrowed; program that makes sure that a node is off; NULL: none */
+    int64_t fence_timeout_s;
+    bool resume_guests; /* servers that ran on a node that was rebooted are started again */
 } TaskSettings;
 
 TaskEngine *
@@ -39,6 +47,7 @@ typedef struct TaskRequest {
     const char *host; /* target host, NULL: choose */
     int64_t migration_id;
     const char *params; /* JSON object; NULL: {} */
+    int64_t priority;   /* of a live migration, see Migration */
 } TaskRequest;
 
 /* Inside the caller's write transaction: check the action's rule against the server, set its
@@ -49,6 +58,30 @@ bool task_submit(StoreTx *tx, const char *action, Server *server, bool caller_is
 /* Insert the migration row and its task for os-migrateLive. dest may be NULL. */
 bool task_submit_live_migration(StoreTx *tx, Server *server, const char *dest, bool caller_is_admin,
                                 const TaskRequest *request, int64_t *migration_id, GError **err);
+/* Ask a live migration to stop, or to end soon: the wish is kept with it. ERR_CONFLICT: it is over,
+ * has switched, or cannot (post-copy under way, not running yet). After the commit call
+ * task_engine_tell. */
+bool task_submit_move_wish(StoreTx *tx, Migration *migration, MigrationWish wish, GError **err);
+/* Insert the migration row and its task for "resize" (flavor given) or "migrate" (flavor NULL: a
+ * cold migration, always to another host). dest may be NULL. ERR_INVALID: the flavor is the same,
+ * or its disk smaller. */
+bool task_submit_resize(StoreTx *tx, Server *server, const Flavor *flavor, const char *dest,
+                        bool caller_is_admin, const TaskRequest *request, int64_t *migration_id,
+                        GError **err);
+/* "confirmResize", "revertResize" of the server's resize or cold migration that is finished. */
+bool task_submit_end_resize(StoreTx *tx, const char *action, Server *server, bool caller_is_admin,
+                            const TaskRequest *request, GError **err);
+typedef struct EvacuateRequest {
+    const char *dest;     /* NULL: choose */
+    const char *override; /* an administrator vouches that the node is off, and why; NULL: no.
+                             Needed where neither the storage nor a command can fence */
+    bool leave_stopped;   /* microversion 2.95: not started on its new host */
+} EvacuateRequest;
+/* Insert the migration row and its task: the server's node is dead, bring it up elsewhere.
+ * ERR_CONFLICT: the node is up (neither down nor forced down), or there is no fence. */
+bool task_submit_evacuate(StoreTx *tx, Server *server, const EvacuateRequest *evacuate,
+                          bool caller_is_admin, const TaskRequest *request, int64_t *migration_id,
+                          GError **err);
 /* ---- volumes: each inside the caller's write transaction; after the commit call task_engine_wake
  * -
  *
@@ -91,6 +124,9 @@ bool task_submit_flatten(StoreTx *tx, Server *server, Volume *volume, const Task
 bool task_submit_reconcile(StoreTx *tx, const char *server_id, const char *host, GError **err);
 /* New rows are there: run them. Never blocks. */
 void task_engine_wake(TaskEngine *engine);
+/* Somebody wishes something of the migration that is at work on this server: read it. Also wakes.
+ * Never blocks. */
+void task_engine_tell(TaskEngine *engine, const char *server_id);
 
 /* What watch saw; routed to the task that waits for this server. Does not take event. Never blocks.
  */

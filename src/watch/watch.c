@@ -146,6 +146,10 @@ apply_change(Server *server, DomainChange change)
         vm = VM_STOPPED;
         power = POWER_SHUTDOWN;
         break;
+    case DOMAIN_STOPPED_SAVED:
+        vm = VM_SUSPENDED;
+        power = POWER_SUSPENDED;
+        break;
     case DOMAIN_STOPPED_CRASHED:
         vm = VM_STOPPED;
         power = POWER_CRASHED;

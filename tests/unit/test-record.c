@@ -111,9 +111,10 @@ test_enum_names(void)
     check_names(host_state_names, HOST_DOWN + 1);
     check_names(image_status_names, IMAGE_DELETED + 1);
     check_names(vm_state_names, VM_DELETED + 1);
-    check_names(task_state_names, TASK_MIGRATING + 1);
+    check_names(task_state_names, TASK_REBUILDING + 1);
     check_names(power_state_names, POWER_SUSPENDED + 1);
-    check_names(migration_status_names, MIGRATION_CANCELLED + 1);
+    check_names(migration_status_names, MIGRATION_DONE + 1);
+    check_names(migration_wish_names, WISH_FORCE_COMPLETE + 1);
     check_names(task_status_names, TASK_FAILED + 1);
     check_names(task_mark_names, TASK_MARK_UNDO + 1);
     g_assert_cmpstr(task_state_names[TASK_NONE], ==, "");

@@ -437,6 +437,7 @@ migration_add(StoreTx *tx, const char *server, const char *dest, MigrationStatus
     text_set(&migration->server_id, server);
     text_set(&migration->dest_host, dest);
     migration->status = status;
+    migration->old_vcpus = migration->old_ram_mb = migration->new_vcpus = migration->new_ram_mb = 0;
     return store_insert(tx, &MIGRATION, migration, err);
 }
 
@@ -468,6 +469,83 @@ loads_check(StoreTx *tx, void *opaque, GError **err)
         g_assert_cmpint(loads[i].ram_mb_used, ==, 512 * servers[i]);
     }
     return true;
+}
+
+typedef struct Resize { /* one server with 2 vCPUs and 512 MB, and its resize */
+    const char *host, *source, *dest;
+    int64_t old_vcpus, old_ram_mb, new_vcpus, new_ram_mb;
+    MigrationStatus status;
+    int64_t held[2][3]; /* on host1, on host2: servers, vCPUs, MB */
+} Resize;
+
+static bool
+resize_check(StoreTx *tx, void *opaque, GError **err)
+{
+    const Resize *resize = opaque;
+    g_autoptr(Server) server = record_filled(&SERVER);
+    g_autoptr(Migration) migration = record_filled(&MIGRATION);
+    g_autoptr(GPtrArray) hosts = g_ptr_array_new();
+    Host list[2] = {{.name = (char *)"host1"}, {.name = (char *)"host2"}};
+    HostLoad loads[2];
+
+    const StoreCond moves[] = {{"id", STORE_GT, NULL, 0}, {NULL}},
+                    servers[] = {{"id", STORE_NE, "", 0}, {NULL}};
+
+    if (!store_delete_where(tx, &MIGRATION, moves, err) ||
+        !store_delete_where(tx, &SERVER, servers, err))
+        return false;
+    text_set(&server->host, resize->host);
+    server->vm_state = VM_ACTIVE;
+    server->vcpus = 2;
+    server->ram_mb = 512;
+    text_set(&migration->server_id, server->id);
+    text_set(&migration->source_host, resize->source);
+    text_set(&migration->dest_host, resize->dest);
+    migration->status = resize->status;
+    migration->old_vcpus = resize->old_vcpus;
+    migration->old_ram_mb = resize->old_ram_mb;
+    migration->new_vcpus = resize->new_vcpus;
+    migration->new_ram_mb = resize->new_ram_mb;
+    for (size_t i = 0; i < 2; i++)
+        g_ptr_array_add(hosts, &list[i]);
+    if (!store_insert(tx, &SERVER, server, err) || !store_insert(tx, &MIGRATION, migration, err) ||
+        !store_host_loads(tx, hosts, loads, err))
+        return false;
+    for (size_t i = 0; i < 2; i++) {
+        g_assert_cmpint(loads[i].servers, ==, resize->held[i][0]);
+        g_assert_cmpint(loads[i].vcpus_used, ==, resize->held[i][1]);
+        g_assert_cmpint(loads[i].ram_mb_used, ==, resize->held[i][2]);
+    }
+    return true;
+}
+
+/* Until it is confirmed, neither the way forward nor the way back may be taken by others. */
+static void
+test_resize_loads(Place *place, gconstpointer data)
+{
+    static const Resize table[] = {
+        /* up, not switched yet; then switched, the server has its new size */
+        {"host1",
+         "host1",
+         "host2",
+         2,
+         512,
+         4,
+         1024,
+         MIGRATION_MIGRATING,
+         {{1, 2, 512}, {1, 4, 1024}}},
+        {"host2", "host1", "host2", 4, 256, 2, 512, MIGRATION_FINISHED, {{1, 4, 256}, {1, 2, 512}}},
+        {"host2", "host1", "host2", 4, 256, 2, 512, MIGRATION_CONFIRMED, {{0, 0, 0}, {1, 2, 512}}},
+        {"host1", "host1", "host2", 2, 512, 4, 1024, MIGRATION_REVERTED, {{1, 2, 512}, {0, 0, 0}}},
+        /* on one host: the larger of both */
+        {"host1", "host1", "host1", 2, 512, 4, 256, MIGRATION_MIGRATING, {{1, 4, 512}, {0, 0, 0}}},
+        {"host1", "host1", "host1", 1, 1024, 2, 512, MIGRATION_FINISHED, {{1, 2, 1024}, {0, 0, 0}}},
+        /* no destination yet */
+        {"host1", "host1", NULL, 2, 512, 4, 1024, MIGRATION_ACCEPTED, {{1, 2, 512}, {0, 0, 0}}},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
+        must_write(place->store, resize_check, (void *)&table[i]);
 }
 
 static void
@@ -704,6 +782,7 @@ main(int argc, char **argv)
     ADD("keys", test_keys);
     ADD("numbers", test_numbers);
     ADD("loads", test_loads);
+    ADD("resize-loads", test_resize_loads);
     ADD("crash", test_crash);
     ADD("lease", test_lease);
     ADD("modes", test_modes);
