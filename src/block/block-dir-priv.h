@@ -37,6 +37,7 @@ bool dir_capacity(Block *block, BlockCapacity *capacity, GError **err);
 bool dir_disk_exists(Block *block, const char *server_id, bool *exists, GError **err);
 bool dir_disk_create(Block *block, const char *server_id, const char *image_id, int64_t size,
                      GError **err);
+bool dir_disk_extend(Block *block, const char *server_id, int64_t size, GError **err);
 bool dir_disk_delete(Block *block, const char *server_id, GError **err);
 bool dir_disk_source(Block *block, const char *server_id, char **path, char **format, GError **err);
 bool dir_config_drive_store(Block *block, const char *server_id, const void *iso, size_t size,
@@ -46,6 +47,8 @@ GPtrArray *dir_things(Block *block, BlockPurpose purpose, GError **err);
 GPtrArray *dir_pools(Block *block, GError **err);
 
 /* ---- dir-volume.c ---- */
+/* Let a disk, as the driver makes them, have at least size bytes. */
+bool dir_grow(Block *block, const char *path, int64_t size, GError **err);
 bool dir_volume_create(Block *block, const char *volume_id, const BlockVolumeSource *source,
                        int64_t size, BlockProgressFn progress, void *opaque, GError **err);
 bool dir_volume_delete(Block *block, const char *volume_id, GError **err);

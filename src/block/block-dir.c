@@ -500,19 +500,20 @@ block_dir_reload_secret(Block *block, GError **err)
     return true; /* there is none */
 }
 
-#define BLOCK_DIR_CALLS                                                                           \
-    .close = block_dir_close, .capacity = dir_capacity, .upload_begin = block_dir_upload_begin,   \
-    .upload_write = block_dir_upload_write, .upload_commit = block_dir_upload_commit,             \
-    .upload_abort = block_dir_upload_abort, .image_open = block_dir_image_open,                   \
-    .image_exists = block_dir_image_exists, .image_delete = block_dir_image_delete,               \
-    .disk_create = dir_disk_create, .disk_exists = dir_disk_exists,                               \
-    .disk_delete = dir_disk_delete, .disk_source = dir_disk_source,                               \
-    .config_drive_store = dir_config_drive_store, .config_drive_source = dir_config_drive_source, \
-    .things = dir_things, .volume_create = dir_volume_create, .volume_delete = dir_volume_delete, \
-    .volume_extend = dir_volume_extend, .volume_source = dir_volume_source,                       \
-    .snapshot_create = dir_snapshot_create, .snapshot_delete = dir_snapshot_delete,               \
-    .flatten = dir_flatten, .pools = dir_pools, .reload_secret = block_dir_reload_secret,         \
-    .access = block_dir_access, .secret = block_dir_secret,                                       \
+#define BLOCK_DIR_CALLS                                                                         \
+    .close = block_dir_close, .capacity = dir_capacity, .upload_begin = block_dir_upload_begin, \
+    .upload_write = block_dir_upload_write, .upload_commit = block_dir_upload_commit,           \
+    .upload_abort = block_dir_upload_abort, .image_open = block_dir_image_open,                 \
+    .image_exists = block_dir_image_exists, .image_delete = block_dir_image_delete,             \
+    .disk_create = dir_disk_create, .disk_exists = dir_disk_exists,                             \
+    .disk_extend = dir_disk_extend, .disk_delete = dir_disk_delete,                             \
+    .disk_source = dir_disk_source, .config_drive_store = dir_config_drive_store,               \
+    .config_drive_source = dir_config_drive_source, .things = dir_things,                       \
+    .volume_create = dir_volume_create, .volume_delete = dir_volume_delete,                     \
+    .volume_extend = dir_volume_extend, .volume_source = dir_volume_source,                     \
+    .snapshot_create = dir_snapshot_create, .snapshot_delete = dir_snapshot_delete,             \
+    .flatten = dir_flatten, .pools = dir_pools, .reload_secret = block_dir_reload_secret,       \
+    .access = block_dir_access, .secret = block_dir_secret,                                     \
     .nonce_directory = block_dir_nonce_directory, .console_path = block_dir_console_path
 
 const BlockOps block_dir_ops = {.name = "dir",
@@ -528,6 +529,7 @@ const BlockOps block_dir_ops = {.name = "dir",
  * the crash suite looks at. Who has them open is what a test says. */
 const BlockOps block_fake_ops = {.name = "fake",
                                  .console_is_shared = true,
+                                 .can_fence = true,
                                  .open = block_fake_open,
                                  .clients = fake_clients,
                                  .fence = fake_fence,

@@ -157,6 +157,7 @@ bool rbd_sweep_images(RbdLink *link); /* false: the OSDs do not answer */
 bool rbd_disk_create(Block *block, const char *server_id, const char *image_id, int64_t size,
                      GError **err);
 bool rbd_disk_exists(Block *block, const char *server_id, bool *exists, GError **err);
+bool rbd_disk_extend(Block *block, const char *server_id, int64_t size, GError **err);
 bool rbd_disk_delete(Block *block, const char *server_id, GError **err);
 bool rbd_disk_source(Block *block, const char *server_id, char **path, char **format, GError **err);
 bool rbd_config_drive_store(Block *block, const char *server_id, const void *iso, size_t size,

@@ -504,6 +504,7 @@ block_rbd_console_path(Block *block, const char *server_id)
 
 const BlockOps block_rbd_ops = {
     .name = "rbd",
+    .can_fence = true,
     .open = block_rbd_open,
     .close = block_rbd_close,
     .capacity = rbd_capacity,
@@ -516,6 +517,7 @@ const BlockOps block_rbd_ops = {
     .image_delete = rbd_image_delete,
     .disk_create = rbd_disk_create,
     .disk_exists = rbd_disk_exists,
+    .disk_extend = rbd_disk_extend,
     .disk_delete = rbd_disk_delete,
     .disk_source = rbd_disk_source,
     .config_drive_store = rbd_config_drive_store,

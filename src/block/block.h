@@ -75,6 +75,7 @@ typedef bool (*BlockProgressFn)(int64_t done, int64_t total, void *opaque);
 typedef struct BlockOps {
     const char *name;
     bool console_is_shared; /* all nodes append to the same file */
+    bool can_fence;         /* clients, fence and unfence do something */
     /* Fails for what is wrong with the settings. A cluster that does not answer is no reason to
      * fail: each call tries again to connect, and answers ERR_UNREACHABLE until then. */
     Block *(*open)(const BlockSettings *settings, GError **err);
@@ -101,6 +102,9 @@ typedef struct BlockOps {
     bool (*disk_create)(Block *block, const char *server_id, const char *image_id, int64_t size,
                         GError **err);
     bool (*disk_exists)(Block *block, const char *server_id, bool *exists, GError **err);
+    /* Let it have at least size bytes; larger already: ok, nothing ever shrinks. Its QEMU is off
+     * (dir: ERR_CONFLICT while one has it open). ERR_NOT_FOUND: there is no such disk. */
+    bool (*disk_extend)(Block *block, const char *server_id, int64_t size, GError **err);
     bool (*disk_delete)(Block *block, const char *server_id,
                         GError **err); /* with the config drive; absent: ok */
     /* What the hypervisor is told. Caller frees. */
@@ -188,6 +192,7 @@ typedef struct Storage { /* a driver and its instance travel together; every cal
 bool storage_disk_create(const Storage *storage, const char *server_id, const char *image_id,
                          int64_t size, GError **err);
 bool storage_disk_exists(const Storage *storage, const char *server_id, bool *exists, GError **err);
+bool storage_disk_extend(const Storage *storage, const char *server_id, int64_t size, GError **err);
 bool storage_disk_delete(const Storage *storage, const char *server_id, GError **err);
 bool storage_disk_source(const Storage *storage, const char *server_id, char **path, char **format,
                          GError **err);

@@ -67,6 +67,26 @@ dir_disk_create(Block *block, const char *server_id, const char *image_id, int64
 }
 
 bool
+dir_disk_extend(Block *block, const char *server_id, int64_t size, GError **err)
+{
+    g_autofree char *path = NULL;
+    bool exists;
+
+    if (!dir_disk_exists(block, server_id, &exists, err))
+        return false;
+    if (!exists)
+        return err_set(err, ERR_NOT_FOUND, "server %s has no disk in %s", server_id, block->path);
+    if (size < 0 || size > DIR_DISK_MOST)
+        return err_set(err, ERR_INVALID, "a disk cannot have %" G_GINT64_FORMAT " bytes", size);
+    path = dir_thing_path(block, KIND, server_id, "disk");
+    if (block->durable && dir_is_open(path))
+        return err_set(err, ERR_CONFLICT,
+                       "the disk %s cannot be enlarged: a QEMU still has it open; stop it first",
+                       path);
+    return dir_grow(block, path, size, err);
+}
+
+bool
 dir_disk_delete(Block *block, const char *server_id, GError **err)
 {
     g_autofree char *path = NULL;

@@ -69,8 +69,8 @@ disk_size(Block *block, const char *path, int64_t *size, GError **err)
     return true;
 }
 
-static bool
-disk_grow(Block *block, const char *path, int64_t size, GError **err)
+bool
+dir_grow(Block *block, const char *path, int64_t size, GError **err)
 {
     int64_t now = 0;
 
@@ -174,7 +174,7 @@ dir_volume_create(Block *block, const char *volume_id, const BlockVolumeSource *
     if (unlink(unfinished) != 0 && errno != ENOENT)
         return dir_failed(err, errno, "delete", unfinished);
     if (make_unfinished(block, volume_id, source, unfinished, size, progress, opaque, err) &&
-        disk_grow(block, unfinished, size, err) && dir_publish(block, final, err))
+        dir_grow(block, unfinished, size, err) && dir_publish(block, final, err))
         return true;
     dir_remove(block, KIND, volume_id, NULL);
     return false;
@@ -238,7 +238,7 @@ dir_volume_extend(Block *block, const char *volume_id, int64_t size, GError **er
                        "volume %s is open in a server: with driver dir, stop the server or detach "
                        "the volume, then enlarge it",
                        volume_id);
-    return disk_grow(block, path, size, err);
+    return dir_grow(block, path, size, err);
 }
 
 bool

@@ -62,6 +62,20 @@ rbd_disk_exists(Block *block, const char *server_id, bool *exists, GError **err)
            rbd_failed(link, BLOCK_FOR_SERVERS, name, "look at", code, err);
 }
 
+bool
+rbd_disk_extend(Block *block, const char *server_id, int64_t size, GError **err)
+{
+    g_autoptr(RbdLink) link = server_link(block, server_id, err);
+    g_autofree char *name = NULL;
+
+    if (!link)
+        return false;
+    if (size < 0 || size > BLOCK_VOLUME_MOST)
+        return err_set(err, ERR_INVALID, "a disk cannot have %" G_GINT64_FORMAT " bytes", size);
+    name = disk_name(server_id);
+    return rbd_image_grow(link, BLOCK_FOR_SERVERS, name, size, err);
+}
+
 /* Disk and drive are both looked at first: either all goes or nothing. */
 bool
 rbd_disk_delete(Block *block, const char *server_id, GError **err)

@@ -78,6 +78,12 @@ storage_disk_exists(const Storage *storage, const char *server_id, bool *exists,
 }
 
 bool
+storage_disk_extend(const Storage *storage, const char *server_id, int64_t size, GError **err)
+{
+    STORAGE_CALL("disk-extend", disk_extend(storage->block, server_id, size, err));
+}
+
+bool
 storage_disk_delete(const Storage *storage, const char *server_id, GError **err)
 {
     STORAGE_CALL("disk-delete", disk_delete(storage->block, server_id, err));

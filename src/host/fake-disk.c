@@ -135,12 +135,20 @@ is_not_moving(const FakeDomain *domain, GError **err)
 }
 
 static bool
+is_not_saved(const FakeDomain *domain, GError **err)
+{
+    return runs(domain) || !domain->saved ||
+           err_set(err, ERR_CONFLICT, "the memory of domain %s is saved; resume it first",
+                   domain->uuid);
+}
+
+static bool
 attach(FakeWorld *world, FakeDomain *domain, const DiskSpec *disk, GError **err)
 {
     FakeDisk *slot = find_serial(domain, disk->serial);
     if (slot && slot->live == runs(domain) && slot->defined == domain->persistent)
         return true;
-    if (!is_not_moving(domain, err))
+    if (!is_not_moving(domain, err) || !is_not_saved(domain, err))
         return false;
     if (world->head.faults[domain->node] == FAKE_ATTACH_FAILS)
         return err_set(err, ERR_BACKEND,
@@ -190,6 +198,8 @@ detach(FakeWorld *world, FakeDomain *domain, const char *serial, GError **err)
     FakeDisk *slot = find_serial(domain, serial);
     if (!slot)
         return true;
+    if (!is_not_saved(domain, err))
+        return false;
     if (slot->live) {
         if (!is_not_moving(domain, err))
             return false;

@@ -22,6 +22,7 @@
 #define RESUME_TEARDOWNS 20
 #define ITERATIONS       3 /* while the guest runs */
 #define PAUSE_MOST_US    (30 * USEC_PER_MSEC)
+#define PASS_LEAST_US    (5 * USEC_PER_MSEC) /* of a move that never converges */
 #define MEMORY_BYTES     (INT64_C(256) << 20)
 
 /* ---- lock, journal, bell ----------------------------------------------------------------------
@@ -225,6 +226,7 @@ fake_domain_set_state(FakeWorld *world, FakeDomain *domain, DomainState state)
 {
     fake_world_touch(world, domain, sizeof *domain);
     domain->state = state;
+    domain->ran |= state != DOMAIN_SHUTOFF;
 }
 
 void
@@ -244,6 +246,7 @@ fake_domain_off(FakeWorld *world, FakeDomain *domain)
     }
     fake_domain_shut_down_at(world, domain, 0);
     fake_domain_set_state(world, domain, DOMAIN_SHUTOFF);
+    domain->postcopy_lost = false;
     fake_disks_stop(domain);
 }
 
@@ -270,12 +273,16 @@ move_due(const FakeMove *move)
     switch (move->phase) {
     case FAKE_MOVE_TRANSFER:
         at = move_at(move, move->transfer_us - move->pause_us);
+        if (move->fault == FAKE_MIGRATE_NEVER_CONVERGES)
+            return move_at(move, MAX(move->transfer_us / (ITERATIONS + 1), PASS_LEAST_US) *
+                                     move->iteration);
         if (move->iteration < ITERATIONS)
             at = MIN(at, move_at(move, move->transfer_us * move->iteration / (ITERATIONS + 1)));
         if (move->fault == FAKE_MIGRATE_FAILS || move->fault == FAKE_MIGRATE_NO_TLS)
             at = MIN(at, move_at(move, move->transfer_us / 2));
         return at;
     case FAKE_MOVE_SWITCH:
+    case FAKE_MOVE_POSTCOPY:
         return move_at(move, move->transfer_us);
     case FAKE_MOVE_TEARDOWN:
         return move_at(move,
@@ -339,8 +346,10 @@ void
 fake_move_stats(const FakeMove *move, int64_t now, JobStats *stats)
 {
     bool over = move->phase == FAKE_MOVE_TEARDOWN || move->phase == FAKE_MOVE_ENDED;
-    int64_t elapsed =
-        over ? move->transfer_us : CLAMP(now - move->started_at, 0, move->transfer_us);
+    bool endless = move->fault == FAKE_MIGRATE_NEVER_CONVERGES && !over;
+    int64_t elapsed = over      ? move->transfer_us
+                      : endless ? MAX(now - move->started_at, 0)
+                                : CLAMP(now - move->started_at, 0, move->transfer_us);
     *stats = (JobStats){
         .active = move->phase != FAKE_MOVE_ENDED,
         .completed = move->phase == FAKE_MOVE_ENDED && move->code == 0,
@@ -355,8 +364,58 @@ fake_move_stats(const FakeMove *move, int64_t now, JobStats *stats)
         .iteration = move->iteration,
         .page_size = 4096,
         .auto_converge_throttle = -1,
+        .postcopy = move->postcopy,
     };
-    stats->memory_remaining = stats->memory_total - stats->memory_processed;
+    stats->memory_remaining = MAX(stats->memory_total - stats->memory_processed, 0);
+    if (endless) { /* what is sent is written again meanwhile */
+        stats->memory_remaining = stats->memory_total / 4;
+        stats->dirty_bps = stats->memory_bps * 2;
+    }
+}
+
+void
+fake_move_hurry(FakeWorld *world, FakeMove *move)
+{
+    if (move->phase != FAKE_MOVE_TRANSFER || move->fault != FAKE_MIGRATE_NEVER_CONVERGES)
+        return;
+    fake_world_touch(world, move, sizeof *move);
+    move->fault = FAKE_FAULT_NONE;
+    move->transfer_us = clock_monotonic() - move->started_at + move->pause_us;
+    world->ring = true;
+}
+
+void
+fake_move_postcopy(FakeWorld *world, FakeMove *move)
+{
+    FakeDomain *source = fake_domain_find(world, move->source, move->uuid);
+    FakeDomain *dest = fake_domain_find(world, move->dest, move->uuid);
+    fake_world_touch(world, move, sizeof *move);
+    move->paused = source->state == DOMAIN_PAUSED;
+    move->postcopy = true;
+    move->phase = FAKE_MOVE_POSTCOPY;
+    move->transfer_us = clock_monotonic() - move->started_at + move->transfer_us / 4;
+    fake_domain_set_state(world, source, DOMAIN_PAUSED_MIGRATED);
+    if (!move->paused)
+        fake_domain_event(world, source, DOMAIN_SUSPENDED_MIGRATED);
+    fake_domain_event(world, source, DOMAIN_SUSPENDED_POSTCOPY);
+    fake_domain_set_state(world, dest, move->paused ? DOMAIN_PAUSED : DOMAIN_RUNNING);
+    if (!move->paused)
+        fake_domain_event(world, dest, DOMAIN_RESUMED_POSTCOPY);
+    world->ring = true;
+}
+
+/* One half of a move is gone while the other lacks memory, or has the only copy of some: neither
+ * can run on. */
+static void
+postcopy_break(FakeWorld *world, FakeMove *move, int left, int code, const char *message)
+{
+    FakeDomain *domain = fake_domain_find(world, left, move->uuid);
+    if (domain != NULL) {
+        fake_domain_set_state(world, domain, DOMAIN_PAUSED_POSTCOPY_FAILED);
+        domain->postcopy_lost = left == move->source;
+        fake_domain_event(world, domain, DOMAIN_SUSPENDED_POSTCOPY);
+    }
+    move_end(world, move, code, message);
 }
 
 static void
@@ -415,7 +474,8 @@ move_step(FakeWorld *world, FakeMove *move, int64_t now)
                 world, move, ERR_BACKEND,
                 "internal error: unable to execute QEMU command 'object-add': Unable to "
                 "access credentials /etc/pki/qemu-of-the-fake/ca-cert.pem: No such file");
-        } else if (now >= move_at(move, move->transfer_us - move->pause_us)) {
+        } else if (move->fault != FAKE_MIGRATE_NEVER_CONVERGES &&
+                   now >= move_at(move, move->transfer_us - move->pause_us)) {
             fake_world_touch(world, move, sizeof *move);
             move->phase = FAKE_MOVE_SWITCH;
             move->paused = source->state == DOMAIN_PAUSED;
@@ -428,6 +488,7 @@ move_step(FakeWorld *world, FakeMove *move, int64_t now)
         }
         break;
     case FAKE_MOVE_SWITCH:
+    case FAKE_MOVE_POSTCOPY:
         move_arrive(world, move);
         break;
     case FAKE_MOVE_TEARDOWN:
@@ -467,7 +528,7 @@ fake_move_start(FakeWorld *world, FakeDomain *source, int dest, const MoveSpec *
 
     int number = (int)(move - world->moves) + 1;
     FakeFault fault = world->head.faults[source->node];
-    if (fault < FAKE_MIGRATE_FAILS || fault > FAKE_MIGRATE_LOST)
+    if (fault < FAKE_MIGRATE_FAILS || fault > FAKE_MIGRATE_NEVER_CONVERGES)
         fault = world->head.faults[dest];
     fake_world_touch(world, move, sizeof *move);
     fake_world_touch(world, &world->head, sizeof world->head);
@@ -497,6 +558,7 @@ fake_move_start(FakeWorld *world, FakeDomain *source, int dest, const MoveSpec *
     fake_disks_move(incoming, source);
     incoming->move = number;
     incoming->state = DOMAIN_PAUSED_INCOMING;
+    incoming->ran = true;
     fake_domain_event(world, incoming, DOMAIN_STARTED_INCOMING);
     send_iteration(world, move);
     return move;
@@ -530,6 +592,9 @@ fake_domain_destroy(FakeWorld *world, FakeDomain *domain)
     /* Once switched, the death of either half leaves the other as it is. */
     if (move != NULL && is_source && switched)
         move_end(world, move, ERR_BACKEND, "the domain was destroyed on the source");
+    else if (move != NULL && move->phase == FAKE_MOVE_POSTCOPY)
+        postcopy_break(world, move, is_source ? move->dest : move->source, ERR_BACKEND,
+                       "the domain was destroyed during post-copy");
     else if (move != NULL && !switched)
         move_roll_back(world, move, ERR_BACKEND, "the domain was destroyed during the migration");
 }
@@ -583,14 +648,23 @@ node_die(FakeWorld *world, int node)
 {
     for (int i = 0; i < world->head.domains_used; i++) {
         FakeDomain *domain = &world->domains[i];
-        if (domain->node != node || domain->state == DOMAIN_SHUTOFF)
+        if (domain->node != node)
+            continue;
+        fake_world_touch(world, domain, sizeof *domain);
+        domain->ran = false;
+        if (domain->state == DOMAIN_SHUTOFF)
             continue;
         FakeMove *move = fake_move_of(world, domain);
         bool is_source = move != NULL && move->source == node;
         bool switched = move != NULL && move->phase == FAKE_MOVE_TEARDOWN;
         fake_domain_off(world, domain);
+        domain->ran = false;
         if (is_source && switched)
             move_end(world, move, ERR_UNREACHABLE, "the source died after the switch");
+        else if (move != NULL && move->phase == FAKE_MOVE_POSTCOPY)
+            postcopy_break(world, move, is_source ? move->dest : move->source,
+                           is_source ? ERR_UNREACHABLE : ERR_BACKEND,
+                           "a node died during post-copy");
         else if (move != NULL && !switched)
             move_roll_back(world, move, is_source ? ERR_UNREACHABLE : ERR_BACKEND,
                            is_source ? "the source died" : "the destination died");

@@ -32,6 +32,9 @@ typedef struct FakeDomain { /* one domain on one node */
     char cpu[FAKE_CPU_MOST];
     DomainState state;
     bool persistent;
+    bool saved;          /* off, its memory is kept; so it stays when the node dies */
+    bool ran;            /* since the node was booted */
+    bool postcopy_lost;  /* source of a post-copy that broke off */
     int64_t shutdown_at; /* when the guest powers off; 0: never */
     int move;            /* its number + 1 while it takes part in one */
     FakeDisk disks[FAKE_DISKS_MOST];
@@ -41,6 +44,7 @@ typedef enum FakeMovePhase {
     FAKE_MOVE_FREE,
     FAKE_MOVE_TRANSFER,
     FAKE_MOVE_SWITCH,   /* source paused, destination not yet resumed */
+    FAKE_MOVE_POSTCOPY, /* destination runs, source has memory that it lacks */
     FAKE_MOVE_TEARDOWN, /* destination runs, source not yet gone */
     FAKE_MOVE_ENDED,
 } FakeMovePhase;
@@ -53,6 +57,7 @@ typedef struct FakeMove {
     unsigned flags;
     FakeFault fault;
     bool paused; /* the guest was paused by somebody at the switch */
+    bool postcopy;
     int64_t started_at, transfer_us, teardown_us, pause_us;
     int64_t iteration, downtime_limit_ms, bandwidth_mib_s;
     int64_t ended_at;
@@ -132,6 +137,9 @@ fake_move_start(FakeWorld *world, FakeDomain *source, int dest, const MoveSpec *
 FakeMove *fake_move_of(FakeWorld *world, const FakeDomain *domain); /* NULL: none under way */
 /* The last one that ended well and had node as source or destination; NULL: none */
 FakeMove *fake_move_completed(FakeWorld *world, int node, const char *uuid);
+/* What ends a move that never converges. */
+void fake_move_hurry(FakeWorld *world, FakeMove *move);
+void fake_move_postcopy(FakeWorld *world, FakeMove *move); /* out of its transfer */
 void fake_move_abort(FakeWorld *world, FakeMove *move);
 void fake_move_stats(const FakeMove *move, int64_t now, JobStats *stats);
 void fake_node_fault(FakeWorld *world, int node, FakeFault fault);
@@ -152,6 +160,11 @@ bool fake_disk_probe(HostConn *conn, const char *uuid, const char *virt_type, co
                      int64_t *capacity, GError **err);
 bool fake_secret_define(HostConn *conn, const char *uuid, const char *usage, const void *value,
                         size_t size, GError **err);
+
+/* fake-memory.c */
+bool fake_migrate_postcopy(HostConn *conn, const char *uuid, GError **err);
+bool fake_domain_save(HostConn *conn, const char *uuid, GError **err);
+bool fake_domain_restore(HostConn *conn, const char *uuid, GError **err);
 
 /* host-fake.c */
 /* Begin a call: the world locked and present, the connection alive; else NULL with *err. */

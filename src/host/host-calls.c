@@ -208,12 +208,15 @@ host_job_stats(Hosts *hosts, const char *host, const char *uuid, bool completed,
 CALL_UUID(job_abort)
 CALL_UUID_NUMBER(set_downtime)
 CALL_UUID_NUMBER(set_bandwidth)
+CALL_UUID(migrate_postcopy)
 CALL_UUID(pause)
 CALL_UUID(resume)
 CALL_UUID(domain_shutdown)
 CALL_UUID(domain_reboot)
 CALL_UUID(domain_destroy)
 CALL_UUID(domain_undefine)
+CALL_UUID(domain_save)
+CALL_UUID(domain_restore)
 
 static bool
 call_simple(Hosts *hosts, const char *host, HostLane lane, const char *name, HostCall fn,
@@ -244,6 +247,14 @@ host_set_bandwidth(Hosts *hosts, const char *host, const char *uuid, int64_t mib
                    int64_t deadline_us, GError **err)
 {
     return call_simple(hosts, host, HOST_CONTROL, "set-bandwidth", run_set_bandwidth, uuid, mib_s,
+                       deadline_us, err);
+}
+
+bool
+host_migrate_postcopy(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
+                      GError **err)
+{
+    return call_simple(hosts, host, HOST_CONTROL, "migrate-postcopy", run_migrate_postcopy, uuid, 0,
                        deadline_us, err);
 }
 
@@ -392,6 +403,22 @@ host_domain_undefine(Hosts *hosts, const char *host, const char *uuid, int64_t d
                      GError **err)
 {
     return call_simple(hosts, host, HOST_WORK, "domain-undefine", run_domain_undefine, uuid, 0,
+                       deadline_us, err);
+}
+
+bool
+host_domain_save(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
+                 GError **err)
+{
+    return call_simple(hosts, host, HOST_WORK, "domain-save", run_domain_save, uuid, 0, deadline_us,
+                       err);
+}
+
+bool
+host_domain_restore(Hosts *hosts, const char *host, const char *uuid, int64_t deadline_us,
+                    GError **err)
+{
+    return call_simple(hosts, host, HOST_WORK, "domain-restore", run_domain_restore, uuid, 0,
                        deadline_us, err);
 }
 

@@ -144,7 +144,7 @@ event_make(const FakeEvent *from, const char *host)
     event->change = from->change;
     event->number = from->number;
     event->stats = from->stats;
-    event->at = clock_monotonic();
+    event->at = from->at;
     return event;
 }
 
@@ -329,7 +329,7 @@ fake_facts(HostConn *conn, const char *virt_type, GError **err)
 }
 
 static DomainInfo *
-info_make(const FakeDomain *domain)
+info_make(FakeWorld *world, const FakeDomain *domain)
 {
     DomainInfo *info = g_new0(DomainInfo, 1);
     info->uuid = g_strdup(domain->uuid);
@@ -338,6 +338,11 @@ info_make(const FakeDomain *domain)
     info->persistent = domain->persistent;
     info->job_active = domain->move > 0;
     info->ours = true;
+    const FakeMove *move = fake_move_of(world, domain);
+    info->postcopy = domain->postcopy_lost || (move != NULL && move->phase == FAKE_MOVE_POSTCOPY &&
+                                               move->source == domain->node);
+    info->saved = domain->state == DOMAIN_SHUTOFF && domain->saved;
+    info->never_ran = domain->state == DOMAIN_SHUTOFF && !domain->ran;
     return info;
 }
 
@@ -356,7 +361,7 @@ fake_domains(HostConn *conn, GError **err)
     GPtrArray *infos = g_ptr_array_new_with_free_func(info_destroy);
     for (int i = 0; i < world->head.domains_used; i++)
         if (world->domains[i].node == conn->node)
-            g_ptr_array_add(infos, info_make(&world->domains[i]));
+            g_ptr_array_add(infos, info_make(world, &world->domains[i]));
     fake_world_unlock(world);
     return infos;
 }
@@ -370,7 +375,7 @@ fake_domain_probe(HostConn *conn, const char *uuid, GError **err)
     FakeDomain absent = {.state = DOMAIN_ABSENT};
     g_strlcpy(absent.uuid, uuid, sizeof absent.uuid);
     const FakeDomain *domain = fake_domain_find(world, conn->node, uuid);
-    DomainInfo *info = info_make(domain != NULL ? domain : &absent);
+    DomainInfo *info = info_make(world, domain != NULL ? domain : &absent);
     if (domain == NULL) {
         info->ours = false;
         g_clear_pointer(&info->name, g_free);
@@ -454,6 +459,9 @@ fake_job_abort(HostConn *conn, const char *uuid, GError **err)
     if (move->dest == conn->node && move->phase != FAKE_MOVE_TEARDOWN)
         return fake_leave(
             world, err_set(err, ERR_CONFLICT, "an incoming migration is aborted on its source"));
+    if (move->phase == FAKE_MOVE_POSTCOPY)
+        return fake_leave(world,
+                          err_set(err, ERR_CONFLICT, "a migration in post-copy cannot be aborted"));
     fake_move_abort(world, move);
     return fake_leave(world, true);
 }
@@ -501,7 +509,13 @@ fake_pause(HostConn *conn, const char *uuid, GError **err)
     FakeDomain *domain = need_running(conn, world, uuid, err);
     if (domain == NULL)
         return false;
-    if (domain->state == DOMAIN_RUNNING) {
+    FakeMove *move = fake_move_of(world, domain);
+    if (domain->state == DOMAIN_RUNNING && move != NULL && move->source == conn->node) {
+        /* As libvirt does: it hastens the move, and the guest runs on when that is over. */
+        fake_domain_set_state(world, domain, DOMAIN_PAUSED_MIGRATED);
+        fake_domain_event(world, domain, DOMAIN_SUSPENDED_MIGRATED);
+        fake_move_hurry(world, move);
+    } else if (domain->state == DOMAIN_RUNNING) {
         fake_domain_set_state(world, domain, DOMAIN_PAUSED);
         fake_domain_event(world, domain, DOMAIN_SUSPENDED);
     }
@@ -625,6 +639,7 @@ fake_domain_start(HostConn *conn, const ServerSpec *spec, char **machine_out, ch
                                              "guest CPU does not match the host's: "
                                              "missing features: avx (fault of the fake)"));
         fake_domain_set_state(world, domain, DOMAIN_RUNNING);
+        domain->saved = false; /* a boot */
         fake_disks_start(domain);
         fake_domain_event(world, domain,
                           DOMAIN_RESUMED); /* so does libvirt: it starts QEMU paused */
@@ -867,11 +882,14 @@ const HostOps host_fake_ops = {
     .job_abort = fake_job_abort,
     .set_downtime = fake_set_downtime,
     .set_bandwidth = fake_set_bandwidth,
+    .migrate_postcopy = fake_migrate_postcopy,
     .pause = fake_pause,
     .resume = fake_resume,
     .domain_shutdown = fake_domain_shutdown,
     .domain_reboot = fake_domain_reboot,
     .domain_start = fake_domain_start,
+    .domain_save = fake_domain_save,
+    .domain_restore = fake_domain_restore,
     .domain_define = fake_domain_define,
     .domain_destroy = fake_destroy,
     .domain_undefine = fake_domain_undefine,

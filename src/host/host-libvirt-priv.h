@@ -52,6 +52,11 @@ ErrCode libvirt_error_code(const virError *error, bool alive);
 bool libvirt_error_set(HostConn *conn, GError **err, const char *format, ...) G_GNUC_PRINTF(3, 4);
 int libvirt_last_code(void); /* VIR_ERR_*, VIR_ERR_OK if none */
 
+/* ---- connecting (libvirt-knock.c) ---- */
+/* Does somebody take a connection at the URI's place? At most 5 s. true also for a transport that
+ * does not say where it goes. ERR_UNREACHABLE. */
+bool libvirt_knock(const char *uri, GError **err);
+
 /* ---- domains (libvirt-domain.c) ---- */
 /* NULL with ERR_NOT_FOUND, or, if absent is not NULL, with *absent = true and no error. */
 virDomainPtr libvirt_domain_find(HostConn *conn, const char *uuid, bool *absent, GError **err);
@@ -70,6 +75,13 @@ bool libvirt_domain_define(HostConn *conn, const ServerSpec *spec, GError **err)
 bool libvirt_domain_destroy(HostConn *conn, const char *uuid, GError **err);
 bool libvirt_domain_undefine(HostConn *conn, const char *uuid, GError **err);
 char *libvirt_domain_cpu(HostConn *conn, const char *uuid, GError **err);
+
+/* ---- saved memory (libvirt-save.c) ---- */
+/* Is the memory of a domain that is off kept on the node? false: libvirt's last error tells why it
+ * is not known. */
+bool libvirt_is_saved(virDomainPtr domain, bool *saved);
+bool libvirt_domain_save(HostConn *conn, const char *uuid, GError **err);
+bool libvirt_domain_restore(HostConn *conn, const char *uuid, GError **err);
 
 /* ---- network disks (libvirt-disk.c) ---- */
 bool libvirt_secret_define(HostConn *conn, const char *uuid, const char *usage, const void *value,
@@ -99,6 +111,7 @@ libvirt_job_stats(HostConn *conn, const char *uuid, bool completed, JobStats *st
 bool libvirt_job_abort(HostConn *conn, const char *uuid, GError **err);
 bool libvirt_set_downtime(HostConn *conn, const char *uuid, int64_t ms, GError **err);
 bool libvirt_set_bandwidth(HostConn *conn, const char *uuid, int64_t mib_s, GError **err);
+bool libvirt_migrate_postcopy(HostConn *conn, const char *uuid, GError **err);
 bool libvirt_migrate(HostConn *conn, const MoveSpec *spec, GError **err);
 
 /* ---- the node (libvirt-facts.c, cpu-libvirt.c) ---- */

@@ -155,6 +155,7 @@ static const struct {
     {VIR_DOMAIN_EVENT_DEFINED, -1, DOMAIN_DEFINED, NULL},
     {VIR_DOMAIN_EVENT_UNDEFINED, -1, DOMAIN_UNDEFINED, NULL},
     {VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED, DOMAIN_STARTED_INCOMING, NULL},
+    {VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_RESTORED, DOMAIN_STARTED, "restored"},
     {VIR_DOMAIN_EVENT_STARTED, -1, DOMAIN_STARTED, NULL},
     {VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED, DOMAIN_SUSPENDED_MIGRATED,
      NULL},
@@ -176,6 +177,7 @@ static const struct {
     {VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_CRASHED, DOMAIN_STOPPED_CRASHED, NULL},
     {VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED, DOMAIN_STOPPED_MIGRATED, NULL},
     {VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_FAILED, DOMAIN_STOPPED_FAILED, NULL},
+    {VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_SAVED, DOMAIN_STOPPED_SAVED, NULL},
     {VIR_DOMAIN_EVENT_STOPPED, -1, DOMAIN_STOPPED_DESTROYED, NULL},
     {VIR_DOMAIN_EVENT_CRASHED, -1, DOMAIN_STOPPED_CRASHED, "guest panicked"},
 };
@@ -324,6 +326,11 @@ conn_open(HostDriver *driver, const char *host, const char *uri, HostEventFn on_
     for (int i = 0; i < LIBVIRT_EVENTS; i++)
         conn->events[i] = -1;
     g_autofree char *opened = uri_without_terminal(uri);
+    /* The connections for work follow one that has just been made. */
+    if (on_event && !libvirt_knock(uri, err)) {
+        conn_close(conn);
+        return NULL;
+    }
     virResetLastError();
     conn->vir = virConnectOpen(opened);
     /* a transport without keepalive (a local socket) answers 1, which is no error */
@@ -358,11 +365,14 @@ const HostOps host_libvirt_ops = {
     .job_abort = libvirt_job_abort,
     .set_downtime = libvirt_set_downtime,
     .set_bandwidth = libvirt_set_bandwidth,
+    .migrate_postcopy = libvirt_migrate_postcopy,
     .pause = libvirt_pause,
     .resume = libvirt_resume,
     .domain_shutdown = libvirt_domain_shutdown,
     .domain_reboot = libvirt_domain_reboot,
     .domain_start = libvirt_domain_start,
+    .domain_save = libvirt_domain_save,
+    .domain_restore = libvirt_domain_restore,
     .domain_define = libvirt_domain_define,
     .domain_destroy = libvirt_domain_destroy,
     .domain_undefine = libvirt_domain_undefine,

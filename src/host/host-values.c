@@ -30,6 +30,7 @@ const char *const domain_change_names[] = {
     [DOMAIN_STOPPED_CRASHED] = "stopped-crashed",
     [DOMAIN_STOPPED_MIGRATED] = "stopped-migrated",
     [DOMAIN_STOPPED_FAILED] = "stopped-failed",
+    [DOMAIN_STOPPED_SAVED] = "stopped-saved",
     [DOMAIN_REBOOTED] = "rebooted",
     [DOMAIN_REBOOTED + 1] = NULL,
 };

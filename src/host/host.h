@@ -61,6 +61,7 @@ typedef enum DomainState { /* as observed on one node */
     DOMAIN_PAUSED,          /* by somebody */
     DOMAIN_PAUSED_INCOMING, /* destination of a move, not resumed yet */
     DOMAIN_PAUSED_MIGRATED, /* source of a move, stopped for the switch or afterwards */
+    /* half of a guest: post-copy broke, and its other half is missing */
     DOMAIN_PAUSED_POSTCOPY_FAILED,
     DOMAIN_CRASHED,
 } DomainState;
@@ -73,8 +74,11 @@ typedef struct DomainInfo {
     bool persistent;
     bool job_active; /* a migration job runs in or out */
     bool ours;       /* carries Godwit's metadata element */
+    bool postcopy;   /* source: handed over by post-copy, its memory is still needed there */
     bool saved;      /* off, with its memory kept on the node (domain_save) */
-    bool never_ran;  /* off, and this libvirtd has not seen it run: the node was booted since */
+    /* off, and this libvirtd has not seen it run: it was defined only, or the node was booted
+     * since, or libvirtd was started since it went off (one that ran then was seen) */
+    bool never_ran;
 } DomainInfo;
 void domain_info_free(DomainInfo *info);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainInfo, domain_info_free)
@@ -201,6 +205,7 @@ typedef struct HostOps {
     /* Let a running move that permits it end by post-copy. ERR_CONFLICT: no such move, or it was
      * not started with MIGRATE_POSTCOPY. Under way already: ok. */
     bool (*migrate_postcopy)(HostConn *conn, const char *uuid, GError **err);
+    /* While it moves away: the move has less to do, and where it ends the guest runs. */
     bool (*pause)(HostConn *conn, const char *uuid, GError **err);
     bool (*resume)(HostConn *conn, const char *uuid, GError **err);
     /* Ask the guest to power off; returns at once, the STOPPED event follows. Not running: ok. */
@@ -213,14 +218,16 @@ typedef struct HostOps {
 
     /* Work lane. */
     /* Define (replacing an older definition of the same uuid) and start. A domain that runs already
-     * is success. On failure nothing runs. machine_out, cpu_out (may be NULL): what libvirt made of
-     * it, to be pinned. */
+     * is success. Always a boot: memory that was saved is dropped. On failure nothing runs.
+     * machine_out, cpu_out (may be NULL): what libvirt made of it, to be pinned. */
     bool (*domain_start)(HostConn *conn, const ServerSpec *spec, char **machine_out, char **cpu_out,
                          GError **err);
-    /* Write the guest's memory to the node's disk and stop it; saved already: ok. On failure it
-     * runs on. Not running: ERR_CONFLICT. */
+    /* Write the guest's memory to the node's disk and stop it; saved already: ok. Paused meanwhile.
+     * On failure it runs on. Not running: ERR_CONFLICT. */
     bool (*domain_save)(HostConn *conn, const char *uuid, GError **err);
-    /* Go on from there; runs already: ok. ERR_NOT_FOUND: nothing is saved (a start would boot). */
+    /* Go on from there; it runs, also if it was saved while paused. Active already: ok.
+     * ERR_NOT_FOUND: nothing is saved, or no such domain (a start would boot). On failure the saved
+     * memory stays. */
     bool (*domain_restore)(HostConn *conn, const char *uuid, GError **err);
     bool (*domain_define)(HostConn *conn, const ServerSpec *spec,
                           GError **err); /* define only; idempotent */
@@ -229,7 +236,8 @@ typedef struct HostOps {
         GError **err); /* power off now; absent or off: ok. Control lane:
                         * when a link is cut, migrate calls may fill the work lane */
     bool (*domain_undefine)(HostConn *conn, const char *uuid,
-                            GError **err); /* absent: ok; running: ERR_CONFLICT */
+                            GError **err); /* absent: ok; running: ERR_CONFLICT; saved memory goes
+                                              with it */
     /* Move; blocks until libvirt's call returns (hours); stop it by job_abort on the control lane.
      * A return of true is not yet success: see DESIGN "When a move is over". Never repeat without a
      * probe. */
@@ -243,13 +251,13 @@ typedef struct HostOps {
 
     /* Give the domain a further disk, to its definition and, if it runs, to the guest. One with the
      * same serial is there: ok; in one half only (a crash): the other is added. ERR_CONFLICT: the
-     * target is taken. ERR_BUSY: it is being migrated. */
+     * target is taken, or its memory is saved. ERR_BUSY: it is being migrated. */
     bool (*disk_attach)(HostConn *conn, const char *uuid, const DiskSpec *disk, GError **err);
     /* Take it away again, from the definition and from the guest; returns when the guest has let
      * go. A guest that does not within a bound set by the driver (libvirt: 20 s): ERR_TIMEOUT,
      * outcome known to be "still there", in the definition too; a guest that was asked may still
-     * let go later, which the next call completes. ERR_BUSY: it is being migrated. Not there, or no
-     * such domain: ok. */
+     * let go later, which the next call completes. ERR_BUSY: it is being migrated. ERR_CONFLICT:
+     * its memory is saved, and the guest in it has the disk. Not there, or no such domain: ok. */
     bool (*disk_detach)(HostConn *conn, const char *uuid, const char *serial, GError **err);
     /* Serials of the disks that the guest has (if it runs) or the definition has. Elements char *.
      * Control lane. ERR_NOT_FOUND: no such domain. */
@@ -421,14 +429,18 @@ typedef enum FakeFault {
     FAKE_FAULT_NONE,
     FAKE_NODE_DOWN,          /* no connection, its domains die */
     FAKE_NODE_CUT,           /* no connection, its domains run on */
-    FAKE_START_FAILS,        /* domain_start answers ERR_BACKEND */
+    FAKE_START_FAILS,        /* domain_start and domain_restore answer ERR_BACKEND */
     FAKE_MIGRATE_FAILS,      /* in mid-transfer, rolled back on the source */
     FAKE_MIGRATE_NO_TLS,     /* the same, since QEMU finds no certificates */
     FAKE_MIGRATE_RUNS_TWICE, /* destination resumed, source resumed as well after its time-out */
     FAKE_MIGRATE_LOST,       /* returned 0 and the guest is on no node */
+    /* its pre-copy goes round until the guest is paused on the source, post-copy is started, or it
+     * is aborted */
+    FAKE_MIGRATE_NEVER_CONVERGES,
     FAKE_CPU_INCOMPATIBLE,
     FAKE_DISK_STAYS,   /* a guest does not let go of a disk: disk_detach answers ERR_TIMEOUT */
     FAKE_ATTACH_FAILS, /* disk_attach answers ERR_BACKEND, nothing done */
+    FAKE_SAVE_FAILS,   /* domain_save answers ERR_BACKEND, the guest runs on */
 } FakeFault;
 /* node 1 is "host1". The fault stays until another (or NONE) is set; the migrate faults may sit on
  * source or destination. */

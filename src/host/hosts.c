@@ -828,7 +828,7 @@ bool
 hosts_is_connected(Hosts *hosts, const char *name)
 {
     WITH_MUTEX(&hosts->mutex);
-    const Node *node = g_hash_table_lookup(hosts->nodes, name);
+    const Node *node = name ? g_hash_table_lookup(hosts->nodes, name) : NULL;
     return node != NULL && node->session != NULL && !node->session->lost;
 }
 
@@ -851,7 +851,9 @@ hosts_set_work_limit(Hosts *hosts, const char *name, int64_t limit)
 static bool
 enqueue(Hosts *hosts, const char *host, HostLane kind, Job *job, Lane **lane_out, GError **err)
 {
-    const Node *node = g_hash_table_lookup(hosts->nodes, host);
+    const Node *node = host ? g_hash_table_lookup(hosts->nodes, host) : NULL;
+    if (host == NULL)
+        return err_set(err, ERR_BUG, "%s was asked of no node", job->call_name);
     if (node == NULL)
         return err_set(err, ERR_UNREACHABLE, "no node named %s is registered", host);
     if (node->session == NULL || node->session->lost)

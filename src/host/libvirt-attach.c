@@ -41,9 +41,10 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Disks, disks_clear)
 static GPtrArray *
 read_disks(HostConn *conn, virDomainPtr domain, unsigned flags, GError **err)
 {
+    const char *name = virDomainGetName(domain); /* before: it forgets the last error */
     char *xml = virDomainGetXMLDesc(domain, flags);
     if (!xml) {
-        libvirt_error_set(conn, err, "read the XML of domain %s", virDomainGetName(domain));
+        libvirt_error_set(conn, err, "read the XML of domain %s", name);
         return NULL;
     }
     GPtrArray *disks = disk_xml_read(xml, err);
@@ -54,11 +55,11 @@ read_disks(HostConn *conn, virDomainPtr domain, unsigned flags, GError **err)
 static bool
 refresh(HostConn *conn, Disks *disks, GError **err)
 {
+    const char *name = virDomainGetName(disks->domain);
     int active = virDomainIsActive(disks->domain);
     int persistent = active < 0 ? -1 : virDomainIsPersistent(disks->domain);
     if (persistent < 0)
-        return libvirt_error_set(conn, err, "read the state of domain %s",
-                                 virDomainGetName(disks->domain));
+        return libvirt_error_set(conn, err, "read the state of domain %s", name);
     disks->active = active == 1;
     disks->persistent = persistent == 1;
     g_clear_pointer(&disks->live, g_ptr_array_unref);
@@ -81,6 +82,20 @@ is_not_moving(HostConn *conn, const Disks *disks, const char *uuid, GError **err
                    "%s: domain %s is being migrated; its disks stay as they are until that has "
                    "ended",
                    conn->host, uuid);
+}
+
+/* The guest in the saved memory has the disks that it had: what the definition says meanwhile does
+ * not reach it. */
+static bool
+is_not_saved(HostConn *conn, const Disks *disks, const char *uuid, GError **err)
+{
+    bool saved = false;
+    if (!disks->active && !libvirt_is_saved(disks->domain, &saved))
+        return libvirt_error_set(conn, err, "read the state of domain %s", uuid);
+    return !saved || err_set(err, ERR_CONFLICT,
+                             "%s: the memory of domain %s is saved, and its disks with it; resume "
+                             "or reboot the server first",
+                             conn->host, uuid);
 }
 
 /* ---- attach ----------------------------------------------------------------------------- */
@@ -109,7 +124,7 @@ libvirt_disk_attach(HostConn *conn, const char *uuid, const DiskSpec *disk, GErr
     bool to_defined = disks.persistent && !defined;
     if (!to_live && !to_defined)
         return true;
-    if (!is_not_moving(conn, &disks, uuid, err))
+    if (!is_not_moving(conn, &disks, uuid, err) || !is_not_saved(conn, &disks, uuid, err))
         return false;
     /* the half that is there has a name already, and has it for good */
     const char *known = live ? live->target : defined ? defined->target : disk->target;
@@ -317,6 +332,8 @@ libvirt_disk_detach(HostConn *conn, const char *uuid, const char *serial, GError
     if (!refresh(conn, &disks, err) || !detach_live(conn, &disks, uuid, serial, err))
         return false;
     const DiskXml *defined = disk_xml_find(disks.defined, serial, NULL);
+    if (defined && !is_not_saved(conn, &disks, uuid, err))
+        return false;
     if (defined &&
         virDomainDetachDeviceFlags(disks.domain, defined->text, VIR_DOMAIN_AFFECT_CONFIG) < 0)
         return libvirt_error_set(conn, err, "remove disk %s (%s) from the definition of domain %s",

@@ -51,6 +51,11 @@ state_of(int state, int reason, LibvirtJob job)
         return state_of_paused(reason, job);
     case VIR_DOMAIN_PMSUSPENDED:
         return DOMAIN_PAUSED;
+#if LIBVIR_VERSION_NUMBER >= 8005000
+    case VIR_DOMAIN_RUNNING: /* up to the first page that it lacks */
+        return reason == VIR_DOMAIN_RUNNING_POSTCOPY_FAILED ? DOMAIN_PAUSED_POSTCOPY_FAILED
+                                                            : DOMAIN_RUNNING;
+#endif
     case VIR_DOMAIN_SHUTOFF:
         return DOMAIN_SHUTOFF;
     case VIR_DOMAIN_CRASHED:
@@ -87,6 +92,10 @@ probe_state(virDomainPtr domain, DomainInfo *info)
     } while ((state != before_state || reason != before_reason) && ++tries < 5);
     info->state = state_of(state, reason, job);
     info->job_active = job == LIBVIRT_JOB_OUT || job == LIBVIRT_JOB_IN;
+    info->postcopy =
+        state == VIR_DOMAIN_PAUSED && job != LIBVIRT_JOB_IN &&
+        (reason == VIR_DOMAIN_PAUSED_POSTCOPY || reason == VIR_DOMAIN_PAUSED_POSTCOPY_FAILED);
+    info->never_ran = state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_UNKNOWN;
     return PROBE_OK;
 }
 
@@ -101,6 +110,9 @@ probe_domain(virDomainPtr domain, DomainInfo *info)
     if (persistent < 0)
         return libvirt_last_code() == VIR_ERR_NO_DOMAIN ? PROBE_ABSENT : PROBE_FAILED;
     info->persistent = persistent == 1;
+    bool off = info->state == DOMAIN_SHUTOFF || info->state == DOMAIN_CRASHED;
+    if (off && !libvirt_is_saved(domain, &info->saved))
+        return libvirt_last_code() == VIR_ERR_NO_DOMAIN ? PROBE_ABSENT : PROBE_FAILED;
     char *metadata =
         virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, XML_DOMAIN_NAMESPACE, 0);
     info->ours = metadata != NULL;
@@ -208,11 +220,11 @@ libvirt_resume(HostConn *conn, const char *uuid, GError **err)
 /* A call failed: true if the domain is off or gone, which is what was wanted; else false with *err.
  */
 static bool
-is_off(HostConn *conn, virDomainPtr domain, const char *what, GError **err)
+is_off(HostConn *conn, virDomainPtr domain, const char *uuid, const char *what, GError **err)
 {
     int code = libvirt_last_code();
     g_autoptr(GError) error = NULL;
-    libvirt_error_set(conn, &error, "%s domain %s", what, virDomainGetName(domain));
+    libvirt_error_set(conn, &error, "%s domain %s", what, uuid);
     if (code == VIR_ERR_NO_DOMAIN)
         return true;
     if (code == VIR_ERR_OPERATION_INVALID) {
@@ -232,7 +244,7 @@ libvirt_domain_shutdown(HostConn *conn, const char *uuid, GError **err)
     if (!domain)
         return absent;
     return virDomainShutdownFlags(domain, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) == 0 ||
-           is_off(conn, domain, "shut down", err);
+           is_off(conn, domain, uuid, "shut down", err);
 }
 
 bool
@@ -268,9 +280,10 @@ libvirt_domain_define(HostConn *conn, const ServerSpec *spec, GError **err)
 static DomainXml *
 read_xml(HostConn *conn, virDomainPtr domain, GError **err)
 {
+    const char *name = virDomainGetName(domain); /* before: it forgets the last error */
     char *xml = virDomainGetXMLDesc(domain, 0);
     if (!xml) {
-        libvirt_error_set(conn, err, "read the XML of domain %s", virDomainGetName(domain));
+        libvirt_error_set(conn, err, "read the XML of domain %s", name);
         return NULL;
     }
     DomainXml *read = domain_xml_read(xml, err);
@@ -319,7 +332,8 @@ libvirt_domain_start(HostConn *conn, const ServerSpec *spec, char **machine_out,
         domain = define(conn, spec, err);
         if (!domain)
             return false;
-        if (virDomainCreate(domain) < 0)
+        /* by default libvirt would go on from saved memory, whatever the disks hold by now */
+        if (virDomainCreateWithFlags(domain, VIR_DOMAIN_START_FORCE_BOOT) < 0)
             return libvirt_error_set(conn, err, "start domain %s (%s)", spec->uuid,
                                      spec->domain_name);
     }
@@ -343,7 +357,7 @@ libvirt_domain_destroy(HostConn *conn, const char *uuid, GError **err)
     if (!domain)
         return absent;
     return virDomainDestroyFlags(domain, VIR_DOMAIN_DESTROY_DEFAULT) == 0 ||
-           is_off(conn, domain, "power off", err);
+           is_off(conn, domain, uuid, "power off", err);
 }
 
 bool

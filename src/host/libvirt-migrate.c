@@ -171,6 +171,23 @@ libvirt_set_bandwidth(HostConn *conn, const char *uuid, int64_t mib_s, GError **
     return true;
 }
 
+bool
+libvirt_migrate_postcopy(HostConn *conn, const char *uuid, GError **err)
+{
+    g_autoptr(virDomain) domain = libvirt_domain_find(conn, uuid, NULL, err);
+    if (!domain)
+        return false;
+    LibvirtJob job;
+    if (!libvirt_job_kind(domain, &job))
+        return libvirt_error_set(conn, err, "read the migration of domain %s", uuid);
+    if (job != LIBVIRT_JOB_OUT)
+        return err_set(err, ERR_CONFLICT, "%s: domain %s is not being moved away", conn->host,
+                       uuid);
+    if (is_in_postcopy(domain) || virDomainMigrateStartPostCopy(domain, 0) == 0)
+        return true;
+    return libvirt_error_set(conn, err, "let the move of domain %s end by post-copy", uuid);
+}
+
 /* ---- the move --------------------------------------------------------------------------- */
 static const struct {
     MigrateFlag ours;
@@ -233,6 +250,9 @@ libvirt_migrate(HostConn *conn, const MoveSpec *spec, GError **err)
                                      spec->migrate_uri) == 0;
     if (ok && spec->bandwidth_mib_s > 0)
         ok = virTypedParamsAddULLong(&params, &n, &room, VIR_MIGRATE_PARAM_BANDWIDTH,
+                                     (unsigned long long)spec->bandwidth_mib_s) == 0;
+    if (ok && spec->bandwidth_mib_s > 0 && (flags & VIR_MIGRATE_POSTCOPY))
+        ok = virTypedParamsAddULLong(&params, &n, &room, VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY,
                                      (unsigned long long)spec->bandwidth_mib_s) == 0;
     if (ok && (flags & VIR_MIGRATE_PARALLEL) && spec->parallel_connections > 0)
         ok = virTypedParamsAddInt(&params, &n, &room, VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS,
