@@ -30,7 +30,7 @@ typedef struct ApiCall {
     HttpResponse *response;
     const struct ApiRoute *route;
     Caller *caller;   /* NULL on public routes */
-    int microversion; /* compute: N of 2.N, 1 … 92; volume: N of 3.N, 0 … 66; else 0 */
+    int microversion; /* compute: N of 2.N, 1 … 95; volume: N of 3.N, 0 … 66; else 0 */
     char *request_id; /* "req-UUID" */
     json_t *body;     /* parsed; NULL if the request had none */
 } ApiCall;
@@ -44,7 +44,7 @@ typedef enum ApiRouteFlags {
     API_BODY_JSON_ARRAY = 1 << 2, /* an array is required (JSON patch) */
 } ApiRouteFlags;
 
-#define API_MICROVERSION_MAX        92
+#define API_MICROVERSION_MAX        95
 #define API_VOLUME_MICROVERSION_MAX 66
 #define API_BODY_MAX                ((size_t)256 * 1024) /* of any JSON body */
 /* Nova's id of the only domain, zone and region that exist */
@@ -85,7 +85,8 @@ api_param(const ApiCall *call,
           const char *name); /* a "{name}" of the pattern; never NULL for a name that is in it */
 const char *api_query(const ApiCall *call, const char *name);        /* NULL if absent */
 void api_header(ApiCall *call, const char *name, const char *value); /* of the answer */
-void api_wake(ApiCall *call); /* after the commit that submitted a task */
+void api_wake(ApiCall *call);                        /* after the commit that submitted a task */
+void api_tell(ApiCall *call, const char *server_id); /* after the commit that kept a wish */
 /* The service catalog that goes into a token; project_id NULL: unscoped. */
 json_t *api_catalog(const Api *api, const char *project_id);
 

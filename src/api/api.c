@@ -443,6 +443,13 @@ api_wake(ApiCall *call)
         task_engine_wake(call->api->config.tasks);
 }
 
+void
+api_tell(ApiCall *call, const char *server_id)
+{
+    if (call->api->config.tasks)
+        task_engine_tell(call->api->config.tasks, server_id);
+}
+
 /* ---- what handlers ask for --------------------------------------------------------------------
  */
 

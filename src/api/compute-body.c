@@ -51,6 +51,23 @@ text_is_hostname(const char *text)
 }
 
 static bool
+text_is_fqdn(const char *text)
+{
+    g_auto(GStrv) labels = NULL;
+
+    if (!text_fits(text, 1, 255, "-."))
+        return false;
+    labels = g_strsplit(text, ".", -1);
+    for (size_t i = 0; labels[i]; i++) {
+        size_t length = strlen(labels[i]);
+
+        if (length < 1 || length > 63 || labels[i][0] == '-' || labels[i][length - 1] == '-')
+            return false;
+    }
+    return true;
+}
+
+static bool
 text_is_name(const char *text)
 {
     return text_is_clean(text, 255, false) && !g_ascii_isspace(text[0]) &&
@@ -134,6 +151,10 @@ body_value_check(const json_t *value, const char *path, const BodyMember *member
     switch (member->type) {
     case BODY_ANY:
         return true;
+    case BODY_NULL:
+        if (!json_is_null(value))
+            why = "must be null";
+        break;
     case BODY_TEXT_OR_NULL:
         if (json_is_null(value))
             return true;
@@ -202,6 +223,11 @@ body_value_check(const json_t *value, const char *path, const BodyMember *member
     case BODY_HOSTNAME:
         if (!text || !text_is_hostname(text))
             why = "must be a host name of 2 to 63 letters, digits and '-'";
+        break;
+    case BODY_FQDN:
+        if (!text || !text_is_fqdn(text))
+            why = "must be a host name: labels of 1 to 63 letters, digits and '-', with dots "
+                  "between them";
         break;
     case BODY_IP:
         if (!text || (!text_is_address(text, AF_INET) && !text_is_address(text, AF_INET6)))

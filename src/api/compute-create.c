@@ -80,7 +80,8 @@ static const BodyMember server_members[] = {
     {.key = "trusted_image_certificates", .type = BODY_ANY, .since = 63},
     {.key = "host", .type = BODY_HOST, .since = 74},
     {.key = "hypervisor_hostname", .type = BODY_HOST, .since = 74},
-    {.key = "hostname", .type = BODY_HOSTNAME, .since = 90},
+    {.key = "hostname", .type = BODY_HOSTNAME, .since = 90, .until = 93},
+    {.key = "hostname", .type = BODY_FQDN, .since = 94},
     {0},
 };
 

@@ -151,17 +151,6 @@ server_moves(StoreTx *tx, ApiCall *call, GPtrArray **moves, GError **err)
 }
 
 static bool
-manager_needed(ApiCall *call)
-{
-    if (caller_is_manager(call->caller))
-        return true;
-    api_fault(call, 403,
-              "Policy doesn't allow os_compute_api:servers:migrations:index to be "
-              "performed: the role manager or admin is needed.");
-    return false;
-}
-
-static bool
 server_migrations_run(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 {
     json_t **body = opaque;
@@ -180,7 +169,7 @@ server_migrations_run(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 void
 compute_server_migrations(ApiCall *call)
 {
-    if (manager_needed(call))
+    if (compute_manager_needed(call, "servers:migrations:index"))
         api_answer_read(call, server_migrations_run, 200);
 }
 
@@ -211,6 +200,6 @@ server_migration_run(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 void
 compute_server_migration(ApiCall *call)
 {
-    if (manager_needed(call))
+    if (compute_manager_needed(call, "servers:migrations:show"))
         api_answer_read(call, server_migration_run, 200);
 }

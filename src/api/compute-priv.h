@@ -12,6 +12,7 @@
  * with disjoint ranges. */
 typedef enum BodyType {
     BODY_ANY,  /* anything, null included */
+    BODY_NULL, /* nothing but null */
     BODY_TEXT, /* string of least … most bytes */
     BODY_TEXT_OR_NULL,
     BODY_CLEAN_OR_NULL, /* string without control characters, of at most `most` bytes, or null */
@@ -27,6 +28,7 @@ typedef enum BodyType {
     BODY_HOST, /* [A-Za-z0-9._-], 1 … 255 */
     BODY_HOST_OR_NULL,
     BODY_HOSTNAME, /* one label, 2 … 63 */
+    BODY_FQDN,     /* labels of 1 … 63 with dots between them, 255 in all */
     BODY_IP,
     BODY_IPV4,
     BODY_IPV6,
@@ -142,8 +144,62 @@ json_t *view_hypervisor_statistics(const HostLoad *loads, size_t n_loads);
 json_t *view_service(ApiCall *call, const Host *host);
 json_t *view_server_migration(ApiCall *call, const Migration *migration);
 
+/* ---- actions of servers ------------------------------------------------------------------------
+ *
+ * One row for each key of POST …/servers/ID/action, in the table of the file that answers it, ended
+ * by name == NULL. */
+typedef struct ComputeAction {
+    const char *name;
+    const BodyMember *body;
+    void (*run)(ApiCall *call, const json_t *arguments); /* the body has passed */
+} ComputeAction;
+extern const ComputeAction compute_power_actions[];
+extern const ComputeAction compute_move_actions[];
+extern const ComputeAction compute_resize_actions[];
+extern const ComputeAction compute_evacuate_actions[];
+extern const ComputeAction compute_lock_actions[];
+
+typedef struct ComputeMove {
+    const char *host; /* NULL: to be chosen */
+    int64_t priority;
+    int64_t migration_id; /* out */
+} ComputeMove;
+/* A live migration of the server that the path names. ERR_CONFLICT: its state; ERR_INVALID: the
+ * host. Who may ask is judged before. */
+bool compute_move_submit(StoreTx *tx, ApiCall *call, ComputeMove *move, GError **err);
+
+typedef struct ComputeResize {
+    const char *flavor; /* id; NULL: a cold migration */
+    const char *host;   /* NULL: to be chosen */
+    int64_t migration_id;
+} ComputeResize;
+bool compute_resize_submit(StoreTx *tx, ApiCall *call, ComputeResize *resize, GError **err);
+
+typedef struct ComputeEvacuate {
+    const char *server_id;
+    EvacuateRequest request;
+    int64_t migration_id;
+} ComputeEvacuate;
+/* ERR_INVALID: the server's node works, as Nova has it, or it is the destination; ERR_NOT_FOUND:
+ * there is no such host; ERR_CONFLICT: the server's state, or nothing can fence the node. */
+bool compute_evacuate_submit(StoreTx *tx, ApiCall *call, ComputeEvacuate *evacuate, GError **err);
+
+/* Somebody wishes something of a live migration under way. ERR_CONFLICT: the server is locked, or
+ * the move is past that. After the commit: api_tell. */
+bool compute_wish_submit(StoreTx *tx, ApiCall *call, const Server *server, Migration *move,
+                         MigrationWish wish, GError **err);
+
+/* Something was done to server at once, without a task: as an instance action that is over. */
+bool compute_action_record(StoreTx *tx, ApiCall *call, const Server *server, const char *title,
+                           const char *event, GError **err);
+/* X-Godwit-Migration of the answer */
+void compute_migration_header(ApiCall *call, int64_t migration_id);
+
 /* ---- checks ------------------------------------------------------------------------------------
  */
+/* The policy named ("os-evacuate"): false: replied 403. */
+bool compute_manager_needed(ApiCall *call, const char *rule);
+bool compute_admin_needed(ApiCall *call, const char *rule);
 /* Admin or manager: whoever may move servers of his project. */
 bool caller_is_manager(const Caller *caller);
 /* A task request of this call. */
@@ -226,6 +282,8 @@ void compute_tag_delete(ApiCall *call);
 
 void compute_server_migrations(ApiCall *call);
 void compute_server_migration(ApiCall *call);
+void compute_server_migration_abort(ApiCall *call);
+void compute_server_migration_action(ApiCall *call);
 void compute_migrations(ApiCall *call);
 void compute_actions_list(ApiCall *call);
 void compute_action_show(ApiCall *call);
@@ -258,6 +316,7 @@ void compute_hypervisors_servers(ApiCall *call);
 
 void compute_services_list(ApiCall *call);
 void compute_service_update(ApiCall *call);
+void compute_service_delete(ApiCall *call); /* compute-service-delete.c */
 void compute_zones_list(ApiCall *call);
 void compute_zones_detail(ApiCall *call);
 

@@ -54,6 +54,10 @@ const ApiRoute api_compute_routes[] = {
           23, 0),
     ROUTE("GET", "/servers/{id}/migrations/{migration}", compute_server_migration, API_READER,
           API_BODY_NONE, 23, 0),
+    ROUTE("DELETE", "/servers/{id}/migrations/{migration}", compute_server_migration_abort,
+          API_MEMBER, API_BODY_NONE, 24, 0),
+    ROUTE("POST", "/servers/{id}/migrations/{migration}/action", compute_server_migration_action,
+          API_MEMBER, API_BODY_JSON, 22, 0),
     {0},
 };
 
@@ -103,6 +107,7 @@ const ApiRoute api_compute_admin_routes[] = {
 
     GET("/os-services", compute_services_list, API_ADMIN),
     PUT("/os-services/{id}", compute_service_update, API_ADMIN),
+    DEL("/os-services/{id}", compute_service_delete, API_ADMIN),
     GET("/os-migrations", compute_migrations, API_ADMIN),
     GET("/os-aggregates", compute_aggregates, API_ADMIN),
     {0},

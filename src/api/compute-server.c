@@ -36,9 +36,12 @@ caller_is_manager(const Caller *caller)
 TaskRequest
 compute_task_request(ApiCall *call)
 {
+    TaskEngine *tasks = api_config(call->api)->tasks;
+
     return (TaskRequest){.request_id = call->request_id,
                          .user_id = call->caller->user_id,
-                         .project_id = call->caller->project_id};
+                         .project_id = call->caller->project_id,
+                         .settings = tasks ? task_engine_settings(tasks) : NULL};
 }
 
 typedef struct ServerRead {
@@ -95,7 +98,8 @@ static const BodyMember update_members[] = {
     {.key = "accessIPv4", .type = BODY_IPV4},
     {.key = "accessIPv6", .type = BODY_IPV6},
     {.key = "description", .type = BODY_CLEAN_OR_NULL, .since = 19, .most = 255},
-    {.key = "hostname", .type = BODY_HOSTNAME, .since = 90},
+    {.key = "hostname", .type = BODY_HOSTNAME, .since = 90, .until = 93},
+    {.key = "hostname", .type = BODY_FQDN, .since = 94},
     {0},
 };
 

@@ -53,9 +53,12 @@ server_disks_read(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
                                               "created_at", (json_int_t)client->created_at));
     }
     *(json_t **)opaque =
-        json_pack("{s:{s:s,s:s,s:o,s:o,s:o,s:o}}", "server", "id", server->id, "name", server->name,
-                  "host", json_text_or_null(server->host), "uncertainty",
-                  json_text_or_null(server->uncertainty), "volumes", volumes, "disk_clients", rows);
+        json_pack("{s:{s:s,s:s,s:o,s:o,s:o,s:I,s:o,s:o,s:o}}", "server", "id", server->id, "name",
+                  server->name, "host", json_text_or_null(server->host), "uncertainty",
+                  json_text_or_null(server->uncertainty), "fault_message",
+                  json_text_or_null(server->fault_message), "fault_at",
+                  (json_int_t)server->fault_at, "locked_by", json_text_or_null(server->locked_by),
+                  "volumes", volumes, "disk_clients", rows);
     return true;
 }
 

@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "api/godwit-priv.h"
-
-#define HOST_NAME_MAX_BYTES 63
+#include "task/host-change.h"
 
 static json_t *
 view_version(int64_t version)
@@ -20,7 +19,7 @@ view_version(int64_t version)
 }
 
 static json_t *
-view_host(const LibvirtSettings *settings, const HostLoad *load)
+view_host(const LibvirtSettings *settings, const HostLoad *load, int64_t fences)
 {
     const Host *host = load->host;
     json_auto_t *cpu = json_parse_stored(host->cpu_info, JSON_OBJECT);
@@ -28,7 +27,7 @@ view_host(const LibvirtSettings *settings, const HostLoad *load)
 
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:s,s:b,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,"
-        "s:O,s:b,s:o,s:I,s:I,s:s}",
+        "s:O,s:b,s:o,s:I,s:I,s:s,s:I,s:I,s:I}",
         "name", host->name, "id", host->id, "uri", host->uri, "address", host->address,
         "migration_address", host->migration_address ? host->migration_address : host->address,
         "enabled", (int)host->enabled, "disabled_reason", json_text_or_null(host->disabled_reason),
@@ -43,7 +42,8 @@ view_host(const LibvirtSettings *settings, const HostLoad *load)
         json_is_string(model) ? model : json_null(), "storage_visible", (int)host->storage_visible,
         "storage_reason", json_text_or_null(host->storage_reason), "created_at",
         (json_int_t)host->created_at, "facts_at", (json_int_t)host->facts_at, "memory_encryption",
-        migrate_encryption_at(settings, host));
+        migrate_encryption_at(settings, host), "foreign_domains", (json_int_t)host->foreign_domains,
+        "fences", (json_int_t)fences, "state_changed_at", (json_int_t)host->state_changed_at);
 }
 
 /* Views of hosts, which are freed. */
@@ -51,14 +51,19 @@ static json_t *
 view_hosts(StoreTx *tx, ApiCall *call, GPtrArray *hosts, GError **err)
 {
     g_autofree HostLoad *loads = g_new0(HostLoad, hosts->len + 1);
-    json_t *rows;
+    json_auto_t *rows = json_array();
 
     if (!store_host_loads(tx, hosts, loads, err))
         return NULL;
-    rows = json_array();
-    for (size_t i = 0; i < hosts->len; i++)
-        json_array_append_new(rows, view_host(api_config(call->api)->libvirt, &loads[i]));
-    return rows;
+    for (size_t i = 0; i < hosts->len; i++) {
+        const StoreCond where[] = {{"host", STORE_EQ, loads[i].host->name, 0}, {NULL}};
+        int64_t fences = store_count(tx, &FENCE, where, err);
+
+        if (fences < 0)
+            return NULL;
+        json_array_append_new(rows, view_host(api_config(call->api)->libvirt, &loads[i], fences));
+    }
+    return json_incref(rows);
 }
 
 static bool
@@ -131,16 +136,6 @@ godwit_host_show(ApiCall *call)
 
 /* ---- create -----------------------------------------------------------------------------------
  */
-
-static bool
-host_name_is_valid(const char *name)
-{
-    size_t length = strlen(name);
-
-    return length >= 1 && length <= HOST_NAME_MAX_BYTES && g_ascii_isalnum(name[0]) &&
-           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-") ==
-               length;
-}
 
 static bool
 address_is_numeric(const char *text)
@@ -282,17 +277,19 @@ static bool
 host_update(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 {
     g_autoptr(GPtrArray) hosts = host_of_path(tx, call, err);
-    const char *reason;
+    const char *reason, *name;
     const json_t *body;
     Host *host;
 
     if (!hosts || !json_need_object(call->body, "host", &body, err) ||
-        !json_only_keys(body, err, "enabled", "disabled_reason", "uri", "address",
-                        "migration_address", NULL) ||
-        !json_get_name(body, "disabled_reason", 255, &reason, err))
+        !json_only_keys(body, err, "enabled", "disabled_reason", "forced_down", "name", "uri",
+                        "address", "migration_address", NULL) ||
+        !json_get_name(body, "disabled_reason", 255, &reason, err) ||
+        !json_get_text(body, "name", 255, &name, err))
         return false;
     host = g_ptr_array_index(hosts, 0);
     if (!json_get_bool(body, "enabled", &host->enabled, err) ||
+        !json_get_bool(body, "forced_down", &host->forced_down, err) ||
         !host_move_place(tx, body, host, err))
         return false;
     if (host->enabled)
@@ -300,7 +297,8 @@ host_update(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
     else if (reason)
         text_set(&host->disabled_reason, reason);
     host->updated_at = clock_realtime();
-    return store_update(tx, &HOST, host, err) && host_out(tx, call, hosts, opaque, err);
+    return store_update(tx, &HOST, host, err) && (!name || task_host_rename(tx, host, name, err)) &&
+           host_out(tx, call, hosts, opaque, err);
 }
 
 void
@@ -311,39 +309,17 @@ godwit_host_update(ApiCall *call)
 }
 
 static bool
-host_is_unused(StoreTx *tx, const Host *host, GError **err)
-{
-    const StoreCond servers_here[] = {
-        {.column = "host", .op = STORE_EQ, .text = host->name},
-        {.column = "vm_state", .op = STORE_NE, .num = VM_DELETED},
-        {.column = NULL},
-    };
-    const StoreCond moves_here[] = {
-        {.column = "dest_host", .op = STORE_EQ, .text = host->name},
-        {.column = "ended_at", .op = STORE_EQ, .num = 0},
-        {.column = NULL},
-    };
-    int64_t servers = store_count(tx, &SERVER, servers_here, err);
-    int64_t moves = servers < 0 ? -1 : store_count(tx, &MIGRATION, moves_here, err);
-
-    if (moves < 0)
-        return false;
-    if (servers > 0)
-        return err_set(err, ERR_CONFLICT,
-                       "Host %s has %" G_GINT64_FORMAT " servers: move or delete them first.",
-                       host->name, servers);
-    return moves == 0 ||
-           err_set(err, ERR_CONFLICT,
-                   "A server is on its way to host %s: wait until its move has ended.", host->name);
-}
-
-static bool
 host_delete(StoreTx *tx, ApiCall *call, void *opaque, GError **err)
 {
     g_autoptr(GPtrArray) hosts = host_of_path(tx, call, err);
-    const Host *host = hosts ? g_ptr_array_index(hosts, 0) : NULL;
+    const char *text = api_query(call, "force");
+    bool force = false;
 
-    return host && host_is_unused(tx, host, err) && store_delete(tx, &HOST, host->id, err);
+    if (!hosts)
+        return false;
+    if (text && !parse_bool(text, &force))
+        return err_set(err, ERR_INVALID, "'force' must be true or false.");
+    return task_host_remove(tx, g_ptr_array_index(hosts, 0), force, err);
 }
 
 void

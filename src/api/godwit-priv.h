@@ -11,6 +11,9 @@ void godwit_host_show(ApiCall *call);
 void godwit_host_update(ApiCall *call);
 void godwit_host_delete(ApiCall *call);
 
+/* godwit-host-domains.c */
+void godwit_host_domains(ApiCall *call);
+
 /* godwit-certificates.c */
 void godwit_ca_show(ApiCall *call);
 void godwit_certificate_create(ApiCall *call);
@@ -18,6 +21,16 @@ void godwit_certificate_create(ApiCall *call);
 /* godwit-moves.c */
 void godwit_migrations_list(ApiCall *call);
 void godwit_migration_show(ApiCall *call);
+void godwit_migration_abort(ApiCall *call);
+void godwit_migration_force(ApiCall *call);
+void godwit_server_move(ApiCall *call);
+void godwit_server_resize(ApiCall *call);
+json_t *godwit_migration_view(StoreTx *tx, const ApiCall *call, const Migration *move);
+
+/* godwit-rescue.c */
+void godwit_server_evacuate(ApiCall *call);
+void godwit_host_rescue(ApiCall *call);
+void godwit_fences_list(ApiCall *call);
 
 /* godwit-storage.c */
 void godwit_storage_list(ApiCall *call);

@@ -32,6 +32,29 @@ migration_owner(ApiCall *call, const Migration *migration, json_t *view)
     }
 }
 
+/* Nova shows its database's number of a flavor. There is none here: the id itself where it is a
+ * number, else one that is made of it. Two flavors differ, one is always the same. */
+static json_t *
+flavor_number(const char *id)
+{
+    int64_t number;
+
+    if (!id || !*id)
+        return json_null();
+    return json_integer(
+        parse_int64(id, 0, INT32_MAX, &number) ? number : (json_int_t)(g_str_hash(id) & INT32_MAX));
+}
+
+/* What a resize goes to; all else keeps its flavor. */
+static json_t *
+new_flavor_number(const Migration *migration)
+{
+    json_auto_t *flavor = json_parse_stored(migration->new_flavor, JSON_OBJECT);
+    const char *id = json_string_value(json_object_get(flavor, "id"));
+
+    return flavor_number(id ? id : migration->flavor_id);
+}
+
 json_t *
 view_migration(ApiCall *call, const Migration *migration, const Server *server)
 {
@@ -40,8 +63,8 @@ view_migration(ApiCall *call, const Migration *migration, const Server *server)
     (void)server;
 
     json_object_set_new(view, "instance_uuid", json_string(migration->server_id));
-    json_object_set_new(view, "old_instance_type_id", json_null());
-    json_object_set_new(view, "new_instance_type_id", json_null());
+    json_object_set_new(view, "old_instance_type_id", flavor_number(migration->flavor_id));
+    json_object_set_new(view, "new_instance_type_id", new_flavor_number(migration));
     if (api_microversion_at_least(call, 23)) {
         json_object_set_new(view, "migration_type", json_string(migration->type));
         if (live && migration->status != MIGRATION_ACCEPTED &&

@@ -51,9 +51,11 @@ cli_say(Cli *cli, const char *format, ...)
     if (cli->json)
         return;
     va_start(arguments, format);
-    vfprintf(cli->out, format, arguments);
+    g_autofree char *text = g_strdup_vprintf(format, arguments);
     va_end(arguments);
-    fputc('\n', cli->out);
+    g_autofree char *clean = cli_text_clean(text);
+
+    fprintf(cli->out, "%s\n", clean);
 }
 
 static json_t *

@@ -83,21 +83,115 @@ static bool
 host_list(Cli *cli, GError **err)
 {
     g_autoptr(json_t) hosts = cli_get(cli, SERVICE_GODWIT, "/hosts", "hosts", err);
+    json_t *host;
+    size_t i;
 
-    if (hosts)
-        cli_print_list(cli, hosts, columns);
-    return hosts != NULL;
+    if (!hosts)
+        return false;
+    json_array_foreach(hosts, i, host)
+    {
+        if (!cli->json && json_is_true(json_at(host, "forced_down")))
+            json_object_set_new(host, "state",
+                                json_sprintf("%s, forced down", json_text_at(host, "state")));
+    }
+    cli_print_list(cli, hosts, columns);
+    return true;
 }
 
+/* With the clients of it that are shut out of the storage. */
 static bool
 host_show(Cli *cli, GError **err)
 {
-    g_autofree char *path = host_path(args_word(cli->args, 0));
+    static const Column fence_columns[] = {
+        {"fenced client", "address"},
+        {"disk of", "server_name"},
+        {"since", "created_at", CELL_TIME},
+        {"until", "expires_at", CELL_TIME},
+        {0},
+    };
+    g_autofree char *escaped = client_escape(args_word(cli->args, 0));
+    g_autofree char *path = g_strconcat("/hosts/", escaped, NULL);
+    g_autofree char *fences_path = g_strconcat("/fences?host=", escaped, NULL);
     g_autoptr(json_t) host = cli_get(cli, SERVICE_GODWIT, path, "host", err);
+    g_autoptr(json_t) fences =
+        host ? cli_get(cli, SERVICE_GODWIT, fences_path, "fences", err) : NULL;
 
-    if (host)
-        cli_print_object(cli, host);
-    return host != NULL;
+    if (!fences)
+        return false;
+    if (cli->json)
+        json_object_set(host, "fence_list", fences);
+    cli_print_object(cli, host);
+    if (!cli->json && json_array_size(fences) > 0) {
+        fputc('\n', cli->out);
+        cli_print_list(cli, fences, fence_columns);
+    }
+    return true;
+}
+
+static bool
+host_rename(Cli *cli, GError **err)
+{
+    const char *name = args_word(cli->args, 0), *new_name = args_word(cli->args, 1);
+    g_autofree char *path = host_path(name);
+    g_autoptr(json_t) body = json_pack("{s:{s:s}}", "host", "name", new_name);
+    g_autoptr(json_t) reply = NULL;
+
+    if (!client_call(cli->client, SERVICE_GODWIT, "PUT", path, body, &reply, err)) {
+        g_prefix_error(err, "host %s is not renamed: ", name);
+        return false;
+    }
+    if (cli->json)
+        cli_print_object(cli, json_object_get(reply, "host"));
+    cli_say(cli, "host %s is called %s now", name, new_name);
+    return true;
+}
+
+/* What libvirt has there, ours and others'; and what is missing. */
+static bool
+host_domains(Cli *cli, GError **err)
+{
+    static const Column domain_columns[] = {
+        {"domain", "name"},
+        {"uuid", "uuid"},
+        {"state", "state"},
+        {"ours", "ours"},
+        {"role", "role"},
+        {"expected", "expected"},
+        {"server", "server_name"},
+        {"its host", "server_host"},
+        {0},
+    };
+    static const Column missing_columns[] = {
+        {"missing server", "server_name"},
+        {"id", "server_id"},
+        {"recorded as", "vm_state"},
+        {0},
+    };
+    g_autofree char *path = host_path(args_word(cli->args, 0));
+    g_autofree char *list = g_strconcat(path, "/domains", NULL);
+    g_autoptr(json_t) reply = cli_get(cli, SERVICE_GODWIT, list, NULL, err);
+    const json_t *missing = json_object_get(reply, "missing");
+    json_t *domain;
+    size_t i;
+
+    if (!reply)
+        return false;
+    if (cli->json) {
+        cli_print_object(cli, reply);
+        return true;
+    }
+    json_array_foreach(json_object_get(reply, "domains"), i, domain)
+    {
+        if (json_is_true(json_at(domain, "saved")))
+            json_object_set_new(domain, "state",
+                                json_sprintf("%s, saved", json_text_at(domain, "state")));
+    }
+    cli_print_list(cli, json_object_get(reply, "domains"), domain_columns);
+    if (json_array_size(missing) > 0) {
+        fputc('\n', cli->out);
+        cli_print_list(cli, missing, missing_columns);
+    }
+    return true;
 }
 
 /* A node that was prepared for another transport, or moved to another address. */
@@ -160,7 +254,9 @@ static bool
 host_remove(Cli *cli, GError **err)
 {
     const char *name = args_word(cli->args, 0);
-    g_autofree char *path = host_path(name);
+    g_autofree char *host = host_path(name);
+    g_autofree char *path =
+        g_strconcat(host, args_flag(cli->args, "force") ? "?force=true" : "", NULL);
 
     if (!client_call(cli->client, SERVICE_GODWIT, "DELETE", path, NULL, NULL, err))
         return false;
@@ -184,6 +280,8 @@ static const CliOption set_options[] = {
 };
 static const CliOption disable_options[] = {{"reason", CLI_TEXT, "TEXT", "shown to whoever asks"},
                                             {0}};
+static const CliOption remove_options[] = {
+    {"force", CLI_FLAG, NULL, "the machine is gone for good: its fences are forgotten"}, {0}};
 
 const CliCommand host_commands[] = {
     {"host add", "NAME", 1, 1, add_options, host_add, "register a compute node"},
@@ -194,6 +292,9 @@ const CliCommand host_commands[] = {
     {"host enable", "NAME", 1, 1, NULL, host_enable, "let a node take servers again"},
     {"host disable", "NAME", 1, 1, disable_options, host_disable,
      "let a node take no new servers; those on it run on"},
-    {"host remove", "NAME", 1, 1, NULL, host_remove, "forget a node that has no servers"},
+    {"host rename", "NAME NEW-NAME", 2, 2, NULL, host_rename, "call a node by another name"},
+    {"host domains", "NAME", 1, 1, NULL, host_domains,
+     "list what runs on a node, what does not belong to Godwit too"},
+    {"host remove", "NAME", 1, 1, remove_options, host_remove, "forget a node that has no servers"},
     {0},
 };

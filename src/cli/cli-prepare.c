@@ -186,7 +186,7 @@ nodes_run(Preparing *preparing, PrepareOptions *options, GError **err)
         hosts[i] = targets[i]->host;
     options->cancel_fd = cli_interrupt_fd();
     if (!preparing->cli->json)
-        preparing->live = step_live_new(preparing->cli->out, hosts, preparing->n);
+        preparing->live = step_live_new(preparing->cli->out, "HOST", hosts, preparing->n);
     good = undo ? prepare_undo(targets, preparing->n, options, &events, err)
                 : prepare_hosts(targets, preparing->n, options, &events, err);
     step_live_end(preparing->live);

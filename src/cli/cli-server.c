@@ -202,7 +202,7 @@ server_list(Cli *cli, GError **err)
 static void
 add_own_knowledge(Cli *cli, json_t *server)
 {
-    static const char *const keys[] = {"uncertainty", "volumes", "disk_clients"};
+    static const char *const keys[] = {"uncertainty", "locked_by", "volumes", "disk_clients"};
     g_autofree char *path = g_strconcat("/servers/", json_text_at(server, "id"), NULL);
     g_autoptr(json_t) own = cli_get(cli, SERVICE_GODWIT, path, "server", NULL);
 
@@ -323,43 +323,8 @@ server_delete(Cli *cli, GError **err)
     return true;
 }
 
-/* ---- power, console, events -------------------------------------------------------------------
+/* ---- console, events ---------------------------------------------------------------------------
  */
-
-static bool
-server_action(Cli *cli, json_t *body, const char *done, GError **err)
-{
-    const char *name = args_word(cli->args, 0);
-    g_autoptr(json_t) taken = body;
-    g_autofree char *path = cli_find_path(cli, &noun_server, name, err);
-    g_autofree char *action = path ? g_strconcat(path, "/action", NULL) : NULL;
-
-    if (!path || !client_call(cli->client, SERVICE_COMPUTE, "POST", action, taken, NULL, err))
-        return false;
-    cli_say(cli, "server %s %s", name, done);
-    return true;
-}
-
-static bool
-server_start(Cli *cli, GError **err)
-{
-    return server_action(cli, json_pack("{s:n}", "os-start"), "is being started", err);
-}
-
-static bool
-server_stop(Cli *cli, GError **err)
-{
-    return server_action(cli, json_pack("{s:n}", "os-stop"), "is being stopped", err);
-}
-
-static bool
-server_reboot(Cli *cli, GError **err)
-{
-    bool hard = args_flag(cli->args, "hard");
-
-    return server_action(cli, json_pack("{s:{s:s}}", "reboot", "type", hard ? "HARD" : "SOFT"),
-                         hard ? "is being reset" : "is being rebooted", err);
-}
 
 static bool
 server_console(Cli *cli, GError **err)
@@ -453,8 +418,6 @@ static const CliOption create_options[] = {
 static const CliOption list_options[] = {
     {"all-projects", CLI_FLAG, NULL, "of all projects, not only one's own"}, {0}};
 static const CliOption delete_options[] = {{"wait", CLI_FLAG, NULL, "return when it is gone"}, {0}};
-static const CliOption reboot_options[] = {{"hard", CLI_FLAG, NULL, "as if by the power switch"},
-                                           {0}};
 static const CliOption flatten_options[] = {
     {"wait", CLI_FLAG, NULL, "return when the disk holds all its data itself"}, {0}};
 static const CliOption console_options[] = {{"lines", CLI_TEXT, "N", "only so many, from the end"},
@@ -466,9 +429,6 @@ const CliCommand server_commands[] = {
     {"server show", "SERVER", 1, 1, NULL, server_show, "show a server"},
     {"server delete", "SERVER...", 1, 100, delete_options, server_delete,
      "delete servers and their disks"},
-    {"server start", "SERVER", 1, 1, NULL, server_start, "power on"},
-    {"server stop", "SERVER", 1, 1, NULL, server_stop, "shut down"},
-    {"server reboot", "SERVER", 1, 1, reboot_options, server_reboot, "restart"},
     {"server flatten", "SERVER", 1, 1, flatten_options, server_flatten,
      "let its disk hold all its data itself, apart from the image"},
     {"server console", "SERVER", 1, 1, console_options, server_console,

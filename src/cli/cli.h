@@ -170,11 +170,11 @@ typedef struct CliCommand {
 } CliCommand;
 
 /* One table per noun, ended by name == NULL. */
-extern const CliCommand server_commands[], migration_commands[], host_commands[], image_commands[],
-    flavor_commands[], network_commands[], keypair_commands[], cpu_commands[], status_commands[],
-    storage_commands[], volume_commands[], snapshot_commands[], task_commands[], state_commands[],
-    prepare_commands[], certs_commands[], prepare_tree_commands[], doctor_commands[],
-    nova_conf_commands[];
+extern const CliCommand server_commands[], power_commands[], move_commands[], migration_commands[],
+    host_commands[], rescue_commands[], image_commands[], flavor_commands[], network_commands[],
+    keypair_commands[], cpu_commands[], status_commands[], storage_commands[], volume_commands[],
+    snapshot_commands[], task_commands[], state_commands[], prepare_commands[], certs_commands[],
+    prepare_tree_commands[], doctor_commands[], nova_conf_commands[];
 
 /* Print what was asked for: as a table, or the raw JSON with --json. */
 void cli_print_list(Cli *cli, const json_t *rows, const Column *columns);
@@ -212,7 +212,7 @@ json_t *cli_properties(Cli *cli, GError **err);
  */
 
 typedef struct Follow {
-    const char *path, *key; /* of Godwit's own API */
+    const char *path, *key; /* of Godwit's own API, or of compute's */
     const char *what;       /* "move 7", for messages */
     const char *again;      /* the command that takes the watching up again */
     const char *meanwhile;  /* what goes on while the controller does not answer */
@@ -220,18 +220,50 @@ typedef struct Follow {
     char *(*line)(const json_t *object,
                   unsigned width); /* NULL, or it gives NULL: nothing to show */
     bool (*is_over)(const json_t *object);
+    bool of_compute;
     bool long_poll;  /* the API waits for news by itself */
     bool until_gone; /* that it is no longer there is the end: a JSON null comes back */
 } Follow;
 
 /* The object as it is at its end; NULL with *err if that cannot be learnt. Blocks. */
 json_t *cli_follow(Cli *cli, const Follow *follow, GError **err);
-/* Follow a move to its end and say how it went (cli-migration.c). */
+/* After an error of a look: true if the controller is only away and it is worth while to look
+ * again, which has been waited for; then *error is cleared, else it goes to *err. *since: 0 as long
+ * as it answers. */
+bool
+cli_controller_away(const Follow *follow, bool quiet, int64_t *since, GError **error, GError **err);
+/* Follow a move, a resize or an evacuation to its end and say how it went (cli-migration.c). */
 bool cli_follow_migration(Cli *cli, const char *id, GError **err);
+/* What there is to say of one that failed. Caller frees. */
+char *cli_migration_failure(const json_t *migration);
+bool cli_migration_is_over(const json_t *migration);
+bool cli_migration_went_well(const json_t *migration);
 /* Follow a task to its end (cli-task.c); what: "the copy of volume data". */
 bool cli_follow_task(Cli *cli, int64_t id, const char *what, json_t **task, GError **err);
 /* POST path/flatten, and the task of it with --wait (cli-task.c). */
 bool cli_flatten(Cli *cli, const char *path, const char *what, GError **err);
+
+/* ---- servers (cli-power.c) ---------------------------------------------------------------------
+ */
+
+typedef struct ServerDeed {
+    const char *participle; /* "paused" */
+    const char
+        *wanted[4]; /* the statuses that it ends with, NULL-ended; none: it is done at once */
+} ServerDeed;
+/* The action of body, which is taken, on the server that the first word names; with --wait to its
+ * end. */
+bool cli_server_act(Cli *cli, const ServerDeed *deed, json_t *body, GError **err);
+/* Until no task is at work on the server; *server is what it is like then. An error with its reason
+ * if its status is none of wanted, which is NULL-ended. */
+bool cli_server_settle(Cli *cli, const char *id, const char *name, const char *const *wanted,
+                       json_t **server, GError **err);
+
+/* ---- rescue (cli-rescue.c) ---------------------------------------------------------------------
+ */
+
+/* The words of --override, NULL if it was not given. */
+bool cli_override_reason(Cli *cli, const char **reason, GError **err);
 
 /* ---- nodes over ssh (prepare-common.c) ---------------------------------------------------------
  */

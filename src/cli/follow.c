@@ -59,10 +59,13 @@ display_progress(Display *display, const Follow *follow, const json_t *object)
 
     if (!line)
         return;
+
+    g_autofree char *clean = cli_text_clean(line);
+
     if (display->is_tty)
-        fprintf(stderr, "\r%s\033[K", line);
+        fprintf(stderr, "\r%s\033[K", clean);
     else
-        fprintf(stderr, "%s\n", line);
+        fprintf(stderr, "%s\n", clean);
     fflush(stderr);
     display->line_open = display->is_tty;
     display->shown_us = now;
@@ -70,10 +73,8 @@ display_progress(Display *display, const Follow *follow, const json_t *object)
     display->phase = g_steal_pointer(&phase);
 }
 
-/* The controller does not answer: wait for it. */
-static bool
-controller_gone(Display *display, const Follow *follow, int64_t *since, GError **error,
-                GError **err)
+bool
+cli_controller_away(const Follow *follow, bool quiet, int64_t *since, GError **error, GError **err)
 {
     int64_t now = clock_monotonic();
 
@@ -83,8 +84,7 @@ controller_gone(Display *display, const Follow *follow, int64_t *since, GError *
         return false;
     }
     if (*since == 0) {
-        display_end(display);
-        if (!display->quiet)
+        if (!quiet)
             fprintf(stderr, "godwitd does not answer; %s; waiting for godwitd to come back ...\n",
                     follow->meanwhile);
         *since = now;
@@ -112,15 +112,15 @@ json_t *
 cli_follow(Cli *cli, const Follow *follow, GError **err)
 {
     Display display = {.quiet = cli->json, .is_tty = isatty(STDERR_FILENO)};
+    ClientService service = follow->of_compute ? SERVICE_COMPUTE : SERVICE_GODWIT;
     int64_t gone_since = 0, updated = -1;
 
     client_catch_interrupt();
     for (;;) {
         g_autofree char *path = next_path(follow, updated);
         g_autoptr(GError) error = NULL;
-        g_autoptr(json_t) object = client_is_interrupted()
-                                       ? NULL
-                                       : cli_get(cli, SERVICE_GODWIT, path, follow->key, &error);
+        g_autoptr(json_t) object =
+            client_is_interrupted() ? NULL : cli_get(cli, service, path, follow->key, &error);
 
         if (client_is_interrupted()) {
             display_end(&display);
@@ -133,9 +133,9 @@ cli_follow(Cli *cli, const Follow *follow, GError **err)
             return json_null();
         }
         if (!object) {
-            if (controller_gone(&display, follow, &gone_since, &error, err))
-                continue;
             display_end(&display);
+            if (cli_controller_away(follow, display.quiet, &gone_since, &error, err))
+                continue;
             return NULL;
         }
         gone_since = 0;

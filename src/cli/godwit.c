@@ -14,11 +14,12 @@ enum {
 };
 
 static const CliCommand *const nouns[] = {
-    status_commands,       task_commands,   host_commands,      server_commands,
-    migration_commands,    volume_commands, snapshot_commands,  storage_commands,
-    image_commands,        flavor_commands, network_commands,   keypair_commands,
-    cpu_commands,          state_commands,  prepare_commands,   certs_commands,
-    prepare_tree_commands, doctor_commands, nova_conf_commands,
+    status_commands, task_commands,      host_commands,    rescue_commands,
+    server_commands, power_commands,     move_commands,    migration_commands,
+    volume_commands, snapshot_commands,  storage_commands, image_commands,
+    flavor_commands, network_commands,   keypair_commands, cpu_commands,
+    state_commands,  prepare_commands,   certs_commands,   prepare_tree_commands,
+    doctor_commands, nova_conf_commands,
 };
 
 #define COMMAND_WORDS_MAX 3 /* "volume type list" */
@@ -94,7 +95,7 @@ print_commands(FILE *out, const char *noun)
             if (noun && (strncmp(command->name, noun, length) != 0 ||
                          (command->name[length] != ' ' && command->name[length] != '\0')))
                 continue;
-            fprintf(out, "  %-34s %s\n", left, command->help);
+            fprintf(out, "  %-36s %s\n", left, command->help);
             any = true;
         }
     }
@@ -106,8 +107,8 @@ print_help(FILE *out)
 {
     fputs("usage: godwit [options] COMMAND [options]\n\ncommands:\n", out);
     print_commands(out, NULL);
-    fputs("  version                            print the version\n"
-          "  help [COMMAND]                     say how it is used\n",
+    fputs("  version                              print the version\n"
+          "  help [COMMAND]                       say how it is used\n",
           out);
     print_options(out, "for every command", global_options);
     print_options(out,
@@ -139,7 +140,8 @@ static bool
 args_check(const CliCommand *command, const CliArgs *args, GError **err)
 {
     if (args->words->len < command->least)
-        return command->least == 1 ? usage_error(err, "%s is missing", command->words)
+        return command->least == 1 ? usage_error(err, "%.*s is missing",
+                                                 (int)strcspn(command->words, " "), command->words)
                                    : usage_error(err, "%s are expected", command->words);
     /* That of a variable that is not set, most likely: it must not name what has no name. */
     for (unsigned i = 0; args_word(args, i); i++) {
@@ -160,12 +162,15 @@ args_check(const CliCommand *command, const CliArgs *args, GError **err)
 static int
 failed(const CliCommand *command, const GError *error, int status)
 {
+    g_autofree char *message = cli_text_clean(error->message);
+
+    fflush(stdout); /* what the message refers to stands before it */
     if (is_usage_error(error)) {
-        fprintf(stderr, "godwit %s: %s\nSee godwit %s --help\n", command->name, error->message,
+        fprintf(stderr, "godwit %s: %s\nSee godwit %s --help\n", command->name, message,
                 command->name);
         return EXIT_USAGE;
     }
-    fprintf(stderr, "godwit %s: %s\n", command->name, error->message);
+    fprintf(stderr, "godwit %s: %s\n", command->name, message);
     if (client_is_interrupted() || cli_is_interrupted())
         return EXIT_INTERRUPTED;
     return status != 0 ? status : EXIT_FAILURE;

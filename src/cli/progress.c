@@ -53,11 +53,20 @@ progress_line(const json_t *migration, unsigned width)
     int64_t eta_ms = json_int_at(migration, "eta_ms");
     const char *dest = json_text_at(migration, "dest_host");
     const char *phase = json_text_at(migration, "phase");
+    const char *wish = json_text_at(migration, "wish");
+    const json_t *ahead = json_at(migration, "queue_position");
     g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(g_free);
 
     g_ptr_array_add(parts,
-                    g_strdup_printf("%-8s %s -> %s", *phase ? phase : "queued",
+                    g_strdup_printf("%-9s %s -> %s", *phase ? phase : "queued",
                                     json_text_at(migration, "source_host"), *dest ? dest : "?"));
+    if (json_is_integer(ahead))
+        g_ptr_array_add(parts, json_integer_value(ahead) == 0
+                                   ? g_strdup("next in the queue")
+                                   : g_strdup_printf("%" PRId64 " before it in the queue",
+                                                     (int64_t)json_integer_value(ahead)));
+    if (*wish)
+        g_ptr_array_add(parts, g_strdup_printf("%s asked for", wish));
     if (g_str_equal(json_text_at(migration, "encryption"), "plaintext"))
         g_ptr_array_add(parts, g_strdup("PLAINTEXT"));
     if (total > 0) {
@@ -125,40 +134,138 @@ progress_volume_line(const json_t *volume, unsigned width)
     return parts_join(parts, width);
 }
 
+/* "shut out 2 clients of its former node, in 640 ms" */
+static char *
+fence_text(const json_t *fence)
+{
+    size_t n = json_array_size(json_at(fence, "addresses"));
+    int64_t us = json_int_at(fence, "us/blocklist") + json_int_at(fence, "us/watchers");
+    g_autofree char *time = duration_text(us);
+
+    if (n > 0)
+        return g_strdup_printf("%zu client%s of its former node shut out, in %s", n,
+                               n == 1 ? "" : "s", time);
+    if (json_is_true(json_at(fence, "command/done")))
+        return g_strdup("by the fence command");
+    if (json_is_object(json_at(fence, "override")))
+        return g_strdup_printf("an administrator's word: %s",
+                               json_text_at(fence, "override/reason"));
+    return g_strdup("it had no client");
+}
+
 static void
 summary_append(GString *out, const char *name, const char *value)
 {
     g_string_append_printf(out, "  %-18s %s\n", name, value);
 }
 
+static void
+phase_append(GString *out, const char *phase, const json_t *time)
+{
+    g_autofree char *text = duration_text(json_integer_value(time));
+    g_autofree char *label = g_strdup_printf("phase %s", phase);
+
+    summary_append(out, label, text);
+}
+
+/* "web1 runs on host2 now (came from host1)" */
+static void
+outcome_append(GString *out, const json_t *migration)
+{
+    const char *type = json_text_at(migration, "type");
+    const char *status = json_text_at(migration, "status");
+    const char *given = json_text_at(migration, "server_name");
+    const char *name = *given ? given : json_text_at(migration, "server_id");
+    const char *source = json_text_at(migration, "source_host");
+    const char *dest = json_text_at(migration, "dest_host");
+    const char *flavor = json_text_at(migration, "new_flavor/name");
+
+    if (g_str_equal(status, "reverted")) {
+        g_string_append_printf(out, "%s is on %s again, as it was before\n", name, source);
+    } else if (g_str_equal(type, "resize") || g_str_equal(type, "migration")) {
+        g_string_append_printf(out, "%s is on %s now%s%s (came from %s)\n", name, dest,
+                               g_str_equal(type, "resize") ? " with flavor " : "",
+                               g_str_equal(type, "resize") ? flavor : "", source);
+        if (g_str_equal(status, "finished"))
+            g_string_append_printf(out,
+                                   "  keep it: godwit server resize-confirm %s; back to what it "
+                                   "was: godwit server resize-revert %s\n",
+                                   name, name);
+    } else if (g_str_equal(type, "evacuation")) {
+        g_string_append_printf(out, "%s was brought up on %s (its node was %s)\n", name, dest,
+                               source);
+    } else {
+        g_string_append_printf(out, "%s runs on %s now (came from %s)\n", name, dest, source);
+    }
+}
+
+/* The phases of a live migration in their order, then what others have. */
+static void
+phases_append(GString *out, const json_t *times)
+{
+    static const char *const order[] = {"queue",   "select",   "check",     "reserve",
+                                        "prepare", "transfer", "post-copy", "switch",
+                                        "pause",   "commit",   "cleanup",   NULL};
+    const char *key;
+    json_t *value;
+
+    for (unsigned i = 0; order[i]; i++) {
+        value = json_object_get(times, order[i]);
+        if (value)
+            phase_append(out, order[i], value);
+    }
+    json_object_foreach((json_t *)times, key, value)
+    {
+        if (!g_strv_contains(order, key) && json_is_integer(value))
+            phase_append(out, key, value);
+    }
+}
+
 char *
 progress_summary(const json_t *migration)
 {
-    static const char *const phases[] = {"select",   "check",  "reserve", "prepare",
-                                         "transfer", "switch", "commit",  "cleanup"};
     GString *out = g_string_new(NULL);
     int64_t created = json_int_at(migration, "created_at");
     int64_t ended = json_int_at(migration, "ended_at");
     int64_t active = json_int_at(migration, "active_at");
+    int64_t moved_bytes = json_int_at(migration, "memory_processed");
     int64_t downtime_ms = json_is_integer(json_at(migration, "downtime_ms"))
                               ? json_int_at(migration, "downtime_ms")
                               : -1;
     int64_t predicted_ms = json_int_at(migration, "predicted_ms");
-    const char *name = json_text_at(migration, "server_name");
+    const char *type = json_text_at(migration, "type");
+    bool live = !*type || g_str_equal(type, "live-migration");
     const char *encryption = json_text_at(migration, "encryption");
-    const json_t *times = json_at(migration, "phases");
+    const char *forced = json_text_at(migration, "forced");
     g_autofree char *total = duration_text(ended ? ended - created : -1);
     g_autofree char *until_active = duration_text(active ? active - created : -1);
     g_autofree char *downtime = duration_text(downtime_ms < 0 ? -1 : downtime_ms * USEC_PER_MSEC);
-    g_autofree char *moved = bytes_text(json_int_at(migration, "memory_processed"));
+    g_autofree char *moved = bytes_text(moved_bytes);
+    json_t *attempt;
+    size_t i;
 
-    g_string_append_printf(out, "%s runs on %s now (came from %s)\n",
-                           *name ? name : json_text_at(migration, "server_id"),
-                           json_text_at(migration, "dest_host"),
-                           json_text_at(migration, "source_host"));
-    summary_append(out, "total time", total);
+    outcome_append(out, migration);
+    json_array_foreach((json_t *)json_at(migration, "attempts"), i, attempt)
+    {
+        g_autofree char *label = g_strdup_printf("tried %s", json_text_at(attempt, "host"));
+
+        summary_append(out, label, json_text_at(attempt, "reason"));
+    }
+    if (json_is_object(json_at(migration, "fence"))) {
+        g_autofree char *fence = fence_text(json_at(migration, "fence"));
+
+        summary_append(out, "fence", fence);
+    }
+    if (ended)
+        summary_append(out, "total time", total);
     summary_append(out, "until active", until_active);
-    summary_append(out, "downtime", downtime);
+    if (live || downtime_ms > 0)
+        summary_append(out, "downtime", downtime);
+    if (*forced)
+        summary_append(out, "forced",
+                       g_str_equal(forced, "pause")
+                           ? "the guest was paused until its memory was copied"
+                           : "by post-copy");
     if (predicted_ms > 0) {
         g_autofree char *time = duration_text(predicted_ms * USEC_PER_MSEC);
         g_autofree char *pause =
@@ -166,20 +273,14 @@ progress_summary(const json_t *migration)
         g_autofree char *both = g_strdup_printf("%s, downtime %s", time, pause);
         summary_append(out, "predicted", both);
     }
-    summary_append(out, "memory moved", moved);
-    summary_append(out, "encryption",
-                   g_str_equal(encryption, "plaintext")
-                       ? "plaintext (the guest's memory crossed the network unencrypted)"
-                   : *encryption ? encryption
-                                 : "-");
-    for (size_t i = 0; i < G_N_ELEMENTS(phases); i++) {
-        const json_t *value = json_object_get(times, phases[i]);
-
-        if (value) {
-            g_autofree char *time = duration_text(json_integer_value(value));
-            g_autofree char *label = g_strdup_printf("phase %s", phases[i]);
-            summary_append(out, label, time);
-        }
+    if (live) {
+        summary_append(out, "memory moved", moved);
+        summary_append(out, "encryption",
+                       g_str_equal(encryption, "plaintext")
+                           ? "plaintext (the guest's memory crossed the network unencrypted)"
+                       : *encryption ? encryption
+                                     : "-");
     }
+    phases_append(out, json_at(migration, "phases"));
     return g_string_free(out, FALSE);
 }

@@ -70,7 +70,7 @@ tick(void *opaque)
 }
 
 StepLive *
-step_live_new(FILE *out, const char *const *hosts, unsigned n)
+step_live_new(FILE *out, const char *head, const char *const *hosts, unsigned n)
 {
     const char *term = getenv("TERM");
     StepLive *live;
@@ -79,7 +79,7 @@ step_live_new(FILE *out, const char *const *hosts, unsigned n)
         return NULL;
     live = g_new0(StepLive, 1);
     live->out = out;
-    live->table = step_table_new(hosts, n);
+    live->table = step_table_new(head, hosts, n);
     pthread_mutex_init(&live->mutex, NULL);
     cond_init_monotonic(&live->cond);
     draw(live, "");

@@ -24,15 +24,17 @@ typedef struct StepRow {
 } StepRow;
 
 struct StepTable {
+    const char *head;
     StepRow *rows;
     unsigned n;
 };
 
 StepTable *
-step_table_new(const char *const *hosts, unsigned n)
+step_table_new(const char *head, const char *const *hosts, unsigned n)
 {
     StepTable *table = g_new0(StepTable, 1);
 
+    table->head = head;
     table->rows = g_new0(StepRow, n);
     table->n = n;
     for (unsigned i = 0; i < n; i++)
@@ -133,11 +135,12 @@ elapsed_text(int64_t us)
 static unsigned
 host_width(const StepTable *table, unsigned width)
 {
-    unsigned widest = 4, most = MIN((unsigned)HOST_WIDTH_MOST, width / 3);
+    unsigned widest = (unsigned)strlen(table->head),
+             most = MIN((unsigned)HOST_WIDTH_MOST, width / 3);
 
     for (unsigned i = 0; i < table->n; i++)
         widest = MAX(widest, (unsigned)strlen(table->rows[i].host));
-    return MIN(widest, MAX(most, 4));
+    return MIN(widest, MAX(most, (unsigned)strlen(table->head)));
 }
 
 /* The columns from the left as far as there is room for them, each whole; where there is none for
@@ -231,7 +234,7 @@ rows_choose(const StepTable *table, unsigned room, bool *shown)
 char *
 step_table_render(const StepTable *table, unsigned width, unsigned height, int64_t now)
 {
-    static const char *const head[] = {"HOST", "STEP", "STATE", "TIME", "DETAIL"};
+    const char *const head[] = {table->head, "STEP", "STATE", "TIME", "DETAIL"};
     GString *out = g_string_new(NULL);
     g_autofree bool *shown = g_new0(bool, table->n);
     bool all;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* step-table.h: the nodes that are being prepared, as a table that is drawn again and again */
+/* step-table.h: nodes that are being prepared, or servers that are being rescued, as a table that
+ * is drawn again and again */
 #pragma once
 
 #include "prepare/prepare.h"
@@ -10,7 +11,8 @@
  * Times are monotonic µs, given by the caller. */
 typedef struct StepTable StepTable;
 
-StepTable *step_table_new(const char *const *hosts, unsigned n);
+/* head: what stands above the names, "HOST". */
+StepTable *step_table_new(const char *head, const char *const *hosts, unsigned n);
 void step_table_free(StepTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StepTable, step_table_free)
 
@@ -36,7 +38,7 @@ typedef struct StepLive StepLive;
 /* NULL if out is no terminal that can move its cursor. The table is drawn anew on each event, and
  * once a second for the sake of its times, by a thread of its own. The cursor always stands below
  * the table: whatever ends this process leaves the terminal as it should be. */
-StepLive *step_live_new(FILE *out, const char *const *hosts, unsigned n);
+StepLive *step_live_new(FILE *out, const char *head, const char *const *hosts, unsigned n);
 void step_live_event(StepLive *live, unsigned node, const char *step, StepState state,
                      const char *detail);
 /* A line, or several, that stay above the table. */

@@ -140,19 +140,21 @@ const ActionRule action_rules[] = {
         .refused_when_locked = true,
     },
     /* The task state stays null, as Nova's: the volume's status tells that it is under way, and the
-     * order of the server's tasks keeps what comes after it behind it. */
+     * order of the server's tasks keeps what comes after it behind it. Not while it is suspended:
+     * the guest in the saved memory has the disks that it had, and comes back with them. */
     {
         .action = "attach-volume",
         .title = "attach_volume",
-        .vm_states = STATE(VM_ACTIVE) | STATE(VM_PAUSED) | STATE(VM_SUSPENDED) | STATE(VM_STOPPED),
+        .vm_states = STATE(VM_ACTIVE) | STATE(VM_PAUSED) | STATE(VM_STOPPED),
         .task_state = TASK_NONE,
         .task_kind = "volume-attach",
         .refused_when_locked = true,
     },
     {
+        /* A guest that stands still does not let go of a disk. */
         .action = "detach-volume",
         .title = "detach_volume",
-        .vm_states = STATE(VM_ACTIVE) | STATE(VM_PAUSED) | STATE(VM_SUSPENDED) | STATE(VM_STOPPED),
+        .vm_states = STATE(VM_ACTIVE) | STATE(VM_STOPPED),
         .task_state = TASK_NONE,
         .task_kind = "volume-detach",
         .refused_when_locked = true,

@@ -139,10 +139,11 @@ typedef struct Host {
     int64_t libvirt_version; /* major * 1000000 + minor * 1000 + micro, as libvirt counts */
     int64_t qemu_version;
     int64_t max_client_requests; /* of the node's libvirtd; 5 unless read */
-    char *encryption;     /* "plaintext", "tls", "ssh": the controller's channel to the node */
-    bool storage_visible; /* shown by the nonce since the last connect */
-    char *storage_reason; /* may be NULL; why not visible */
-    int64_t started_at;   /* node's boot or first seen; 0 unknown */
+    char *encryption;        /* "plaintext", "tls", "ssh": the controller's channel to the node */
+    bool storage_visible;    /* shown by the nonce since the last connect */
+    char *storage_reason;    /* may be NULL; why not visible */
+    int64_t foreign_domains; /* that are not Godwit's, as of facts_at */
+    int64_t started_at;      /* node's boot or first seen; 0 unknown */
     int64_t facts_at;
     int64_t created_at;
     int64_t updated_at;
@@ -410,7 +411,8 @@ typedef struct Migration {
     char *user_id;
     char *type; /* "live-migration", "migration" (cold), "resize", "evacuation" */
     MigrationStatus status;
-    char *phase; /* select check reserve prepare transfer switch commit cleanup done */
+    char *phase; /* queue select check reserve prepare transfer pause post-copy switch commit
+                    cleanup done; of other types their own */
     char *source_host;
     char *dest_host;  /* NULL until chosen */
     bool dest_given;  /* by the caller: no other host is tried */
@@ -469,9 +471,9 @@ bool server_flavor_apply(Server *server, const char *text, GError **err); /* ERR
 typedef struct Fence {
     int64_t id;
     char *host;
-    char *address;   /* "192.0.2.7:0/3710147553" */
-    char *server_id; /* whose disk it had open when it was fenced; may be "" */
-    int64_t expires_at;
+    char *address;      /* "192.0.2.7:0/3710147553" */
+    char *server_id;    /* whose disk it had open when it was fenced; may be "" */
+    int64_t expires_at; /* 0: asked for, not known to be in force yet */
     int64_t created_at;
 } Fence;
 RECORD_DECLARE(Fence, FENCE, fence)

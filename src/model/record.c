@@ -195,6 +195,7 @@ static const Field host_fields[] = {
     {TEXT(Host, encryption)},
     {BOOL(Host, storage_visible)},
     {TEXT(Host, storage_reason)},
+    {INT(Host, foreign_domains)},
     {INT(Host, started_at)},
     {INT(Host, facts_at)},
     {INT(Host, created_at)},

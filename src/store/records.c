@@ -334,7 +334,8 @@ store_find(StoreTx *tx, const RecordType *type, const StoreCond *where, GError *
     X(VOLUME_TYPE)      \
     X(ATTACHMENT)       \
     X(QUOTA)            \
-    X(DISK_CLIENT)
+    X(DISK_CLIENT)      \
+    X(FENCE)
 
 #define DEFINE_FREE(TYPE)                 \
     static void free_##TYPE(void *record) \
@@ -511,6 +512,31 @@ store_update(StoreTx *tx, const RecordType *type, const void *record, GError **e
                        key != NULL ? key : "(none)");
     }
     return true;
+}
+
+int64_t
+store_replace_text(StoreTx *tx, const RecordType *type, const char *column, const char *from,
+                   const char *to, GError **err)
+{
+    const Field *field = record_field(type, column);
+    if (!tx_check(tx, true, type, err))
+        return -1;
+    if (field == NULL || field->type != FIELD_TEXT || field == &type->fields[0]) {
+        err_set(err, ERR_BUG, "%s.%s is no text that can be replaced", type->table, column);
+        return -1;
+    }
+    g_autofree char *sql = g_strdup_printf("UPDATE \"%s\" SET \"%s\" = ? WHERE \"%s\" = ?",
+                                           type->table, field->name, field->name);
+    AUTO_STATEMENT statement = conn_prepare(tx->conn, sql, err);
+    if (statement == NULL)
+        return -1;
+    sqlite3_bind_text(statement, 1, to, -1, SQLITE_STATIC);
+    sqlite3_bind_text(statement, 2, from, -1, SQLITE_STATIC);
+    if (sqlite3_step(statement) != SQLITE_DONE) {
+        write_error(tx->conn, "changing", type, NULL, err);
+        return -1;
+    }
+    return sqlite3_changes64(tx->conn->db);
 }
 
 static sqlite3_stmt *

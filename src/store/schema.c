@@ -272,6 +272,7 @@ static const char *const schema_steps[] = {
     "ALTER TABLE migration ADD COLUMN old_vm_state TEXT NOT NULL DEFAULT 'active';\n"
     "ALTER TABLE migration ADD COLUMN fence TEXT;\n"
     "ALTER TABLE server ADD COLUMN locked_by TEXT;\n"
+    "ALTER TABLE host ADD COLUMN foreign_domains INTEGER NOT NULL DEFAULT 0;\n"
     "CREATE INDEX migration_by_source ON migration (source_host, status);\n"
     "\n"
     "CREATE TABLE fence (\n"

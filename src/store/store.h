@@ -120,6 +120,10 @@ bool store_delete_int(StoreTx *tx, const RecordType *type, int64_t id, GError **
  * emptied by accident. */
 bool store_delete_where(StoreTx *tx, const RecordType *type, const StoreCond *where, GError **err);
 
+/* Write to in every row whose text column is from; the number of rows, or -1. */
+int64_t store_replace_text(StoreTx *tx, const RecordType *type, const char *column,
+                           const char *from, const char *to, GError **err);
+
 /* The next number of a named sequence, from 1 (server numbers, host numbers). */
 bool store_next_number(StoreTx *tx, const char *sequence, int64_t *number, GError **err);
 /* Named small values ("ca-serial", …): NULL without error if absent. */

@@ -8,8 +8,8 @@
  * in any case; all of them, but not as long, where it chooses among nodes or asks them all. A node
  * that is known to be down is waited for by nobody.
  *
- * Moves do not wait here: they wait for both of their nodes themselves, and meanwhile the guest
- * moves. Volumes without a server need no node. */
+ * A move whose transfer may have begun does not wait here: it waits for both of its nodes itself,
+ * and meanwhile the guest moves. Volumes without a server need no node. */
 #include "task/await-hosts.h"
 
 #include "task/task-priv.h"
@@ -32,7 +32,9 @@ needs_all(const TaskKind *kind)
 {
     return kind == &task_server_create || kind == &task_server_start ||
            kind == &task_server_reboot || kind == &task_server_reconcile ||
-           kind == &task_volume_attach;
+           kind == &task_server_resize || kind == &task_server_confirm_resize ||
+           kind == &task_server_revert_resize || kind == &task_server_evacuate ||
+           kind == &task_volume_attach || kind == &task_server_live_migrate;
 }
 
 /* The server is nowhere yet: is there a place among the nodes that are known? */
@@ -63,7 +65,7 @@ look_out(StoreTx *tx, void *opaque, GError **err)
         if (host->state != HOST_UNKNOWN)
             continue;
         outlook->has_unknown |= !host->forced_down;
-        if (run->server && g_strcmp0(run->server->host, host->name) == 0)
+        if (run->server && !host->forced_down && g_strcmp0(run->server->host, host->name) == 0)
             outlook->has_place = false;
     }
     if (run->server && !run->server->host && run->kind == &task_server_create &&
@@ -72,12 +74,19 @@ look_out(StoreTx *tx, void *opaque, GError **err)
     return true;
 }
 
+static bool
+is_moving(const TaskRun *run)
+{
+    return run->kind == &task_server_live_migrate &&
+           (run->task->mark != TASK_MARK_INTENT || run->task->phase > run->kind->cancel_through);
+}
+
 void
 run_await_hosts(TaskRun *run, int64_t started_at)
 {
     Outlook outlook = {.run = run};
 
-    if (!*run->server_id || run->kind == &task_server_live_migrate)
+    if (!*run->server_id || is_moving(run))
         return;
     while (!run_is_stopping(run) && !__atomic_load_n(&run->cancelled, __ATOMIC_RELAXED)) {
         int64_t now = clock_monotonic(), until = started_at;
@@ -91,6 +100,8 @@ run_await_hosts(TaskRun *run, int64_t started_at)
             until += OTHERS_WAIT_US;
         if (now >= until)
             return;
-        run_message_free(run_receive(run, MIN(until, now + LOOK_US), NULL));
+        g_autoptr(RunMessage) message = run_receive(run, MIN(until, now + LOOK_US), NULL);
+        if (message && message->kind == RUN_WISH)
+            return; /* maybe it is not to begin at all */
     }
 }

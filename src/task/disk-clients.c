@@ -5,6 +5,7 @@
  * between them. So before a start each disk's clients are listed, and whoever is there is judged:
  *
  *   this process                    no guest: let it be
+ *   shut out by an evacuation       cannot write: let it be (task/fence.c)
  *   recorded, of a guest on a node  its QEMU is proven gone by that node: fenced at once;
  *                                   else refused: it runs, or the node does not answer
  *   not recorded, from the address  a start whose outcome was never recorded, if that node answers
@@ -34,6 +35,7 @@
 #define ROUNDS       3
 #define CLIENTS_MOST 64 /* of all disks of a server; one each is what there should be */
 #define NODES_MOST   8  /* that share one address */
+#define OF_THE_PAST  0  /* created_at of a client whose QEMU is gone, while the next is started */
 
 /* ---- the disks of a server and their clients ---------------------------------------------------
  */
@@ -41,6 +43,7 @@
 typedef struct Disk {
     char *source;
     char *volume_id; /* NULL: the root disk */
+    bool is_read_only;
 } Disk;
 
 static void
@@ -53,7 +56,7 @@ disk_free(gpointer data)
     g_free(disk);
 }
 
-static void
+static Disk *
 add_disk(GPtrArray *disks, char *source, const char *volume_id)
 {
     Disk *disk = g_new0(Disk, 1);
@@ -61,6 +64,7 @@ add_disk(GPtrArray *disks, char *source, const char *volume_id)
     disk->source = source;
     disk->volume_id = g_strdup(volume_id);
     g_ptr_array_add(disks, disk);
+    return disk;
 }
 
 /* The config drive is one of them: QEMU opens it as it does the others, and it is written anew
@@ -92,7 +96,7 @@ server_disks(TaskRun *run, GError **err)
     }
     if (!storage_config_drive_source(storage, run->server_id, &source, err))
         return NULL;
-    add_disk(disks, source, NULL);
+    add_disk(disks, source, NULL)->is_read_only = true;
     return g_steal_pointer(&disks);
 }
 
@@ -113,6 +117,7 @@ typedef struct Client { /* somebody who is not this process */
     const Disk *disk;   /* borrowed */
     char *address;
     DiskClient *record; /* NULL: not recorded */
+    bool is_fenced;     /* by an evacuation, as the records say */
     GPtrArray *nodes;   /* names of our nodes that its address belongs to; not recorded only */
 } Client;
 
@@ -231,6 +236,11 @@ read_records(StoreTx *tx, void *opaque, GError **err)
                                   {"address", STORE_EQ, client->address, 0},
                                   {NULL}};
 
+        const StoreCond fenced[] = {{"address", STORE_EQ, client->address, 0},
+                                    {"expires_at", STORE_GT, NULL, clock_realtime()},
+                                    {NULL}};
+
+        client->is_fenced = store_count(tx, &FENCE, fenced, NULL) > 0;
         client->record = store_find(tx, &DISK_CLIENT, same, NULL);
         if (!client->record && !read_nodes(tx, hosts, client, err))
             return false;
@@ -389,6 +399,8 @@ tell_fenced(TaskRun *run, const GPtrArray *clients, int64_t took_us)
     for (guint i = 0; i < clients->len; i++) {
         const Client *client = g_ptr_array_index(clients, i);
 
+        if (client->is_fenced)
+            continue;
         log_event(LOG_LEVEL_NOTICE, "task", "shut out a client whose QEMU is gone", "server",
                   run->server_id, "disk", client->disk->source, "client", client->address, "host",
                   client->record ? client->record->host : g_ptr_array_index(client->nodes, 0),
@@ -409,11 +421,13 @@ judge_and_fence(TaskRun *run, GPtrArray *clients, GHashTable *fenced, GError **e
     for (guint i = 0; i < clients->len; i++) { /* all are judged before the first is touched */
         Client *client = g_ptr_array_index(clients, i);
 
-        if (!judge(run, client, &lookup, err))
+        if (!client->is_fenced && !judge(run, client, &lookup, err))
             return false;
-        if (g_hash_table_add(fenced, g_strdup(client->address)))
+        if (g_hash_table_add(fenced, g_strdup(client->address)) && !client->is_fenced)
             g_ptr_array_add(addresses, client->address);
     }
+    if (addresses->len == 0)
+        return true;
     g_ptr_array_add(addresses, NULL);
     if (!storage_fence(run_storage(run), (const char *const *)addresses->pdata, FENCE_SECONDS, err))
         return false;
@@ -477,6 +491,109 @@ part_clear_volume_clients(TaskRun *run, const char *volume_id, GError **err)
     return disks && clear_disks(run, disks, NULL, err);
 }
 
+typedef struct Recorded {
+    const char *server_id;
+    GPtrArray *rows; /* out: DiskClient */
+} Recorded;
+
+static bool
+read_recorded(StoreTx *tx, void *opaque, GError **err)
+{
+    Recorded *recorded = opaque;
+    const StoreCond of_server[] = {{"server_id", STORE_EQ, recorded->server_id, 0}, {NULL}};
+
+    recorded->rows = store_list(tx, &DISK_CLIENT, &(StoreQuery){.where = of_server}, err);
+    return recorded->rows != NULL;
+}
+
+static bool
+is_in(const GPtrArray *rows, const char *source, const char *address)
+{
+    for (guint i = 0; i < rows->len; i++) {
+        const DiskClient *row = g_ptr_array_index(rows, i);
+
+        if (strcmp(row->source, source) == 0 && strcmp(row->address, address) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of the QEMU that host may have now: recorded there and not of the past, or listed only. */
+static bool
+is_known(const GPtrArray *rows, const char *source, const char *host)
+{
+    for (guint i = 0; i < rows->len; i++) {
+        const DiskClient *row = g_ptr_array_index(rows, i);
+
+        if (strcmp(row->source, source) == 0 &&
+            (!*row->host || (!part_client_is_past(row) && strcmp(row->host, host) == 0)))
+            return true;
+    }
+    return false;
+}
+
+static void
+add_listed(GPtrArray *rows, const char *server_id, const Client *client)
+{
+    DiskClient row = {.server_id = (char *)server_id,
+                      .source = client->disk->source,
+                      .host = (char *)"",
+                      .address = client->address};
+
+    g_ptr_array_add(rows, record_copy(&DISK_CLIENT, &row));
+}
+
+GPtrArray *
+part_known_clients(TaskRun *run, const char *host, GPtrArray **unknown, GError **err)
+{
+    Recorded recorded = {run->server_id, NULL};
+    g_autoptr(GPtrArray) disks = server_disks(run, err), rows = NULL,
+                         clients = g_ptr_array_new_with_free_func(client_free);
+
+    if (!disks || !list_clients(run, disks, clients, err) ||
+        !store_read(run_store(run), read_recorded, &recorded, err))
+        return NULL;
+    rows = recorded.rows;
+    for (guint i = 0; i < clients->len; i++) {
+        const Client *client = g_ptr_array_index(clients, i);
+
+        if (!is_in(rows, client->disk->source, client->address))
+            add_listed(rows, run->server_id, client);
+    }
+    *unknown = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < disks->len; i++) {
+        const Disk *disk = g_ptr_array_index(disks, i);
+
+        if (!disk->is_read_only && !is_known(rows, disk->source, host))
+            g_ptr_array_add(*unknown, g_strdup(disk->source));
+    }
+    return g_steal_pointer(&rows);
+}
+
+bool
+part_client_is_past(const DiskClient *client)
+{
+    return *client->host && client->created_at == OF_THE_PAST;
+}
+
+GPtrArray *
+part_list_clients(TaskRun *run, GError **err)
+{
+    g_autoptr(GPtrArray) disks = server_disks(run, err),
+                         clients = g_ptr_array_new_with_free_func(client_free),
+                         addresses = g_ptr_array_new_with_free_func(g_free);
+
+    if (!disks || !list_clients(run, disks, clients, err))
+        return NULL;
+    for (guint i = 0; i < clients->len; i++) {
+        const Client *client = g_ptr_array_index(clients, i);
+
+        if (!g_ptr_array_find_with_equal_func(addresses, client->address, g_str_equal, NULL))
+            g_ptr_array_add(addresses, g_strdup(client->address));
+    }
+    return g_steal_pointer(&addresses);
+}
+
 /* ---- recording ---------------------------------------------------------------------------------
  * What was seen waits in the task's state, {"source", "address"} each, until it is committed with
  * the step. */
@@ -502,6 +619,7 @@ observe_disks(TaskRun *run, const char *host, GPtrArray *disks, GError *reason, 
          * record its clients are judged by their address. */
         log_event(LOG_LEVEL_WARNING, "task", "cannot see who has the server's disks open", "server",
                   run->server_id, "reason", error->message, NULL);
+        json_object_set_new(run->state, SEEN_KEY, json_array()); /* older ones are gone */
         return true;
     }
     seen = json_array();
@@ -595,6 +713,70 @@ part_record_clients(TaskRun *run, StoreTx *tx, GError **err)
             return false;
     }
     return true;
+}
+
+typedef struct Past {
+    const char *server_id;
+    bool is_past; /* to be */
+    bool any;     /* out: some are not so yet */
+} Past;
+
+static GPtrArray *
+list_past(StoreTx *tx, const Past *past, GError **err)
+{
+    const StoreCond where[] = {
+        {"server_id", STORE_EQ, past->server_id, 0},
+        {"created_at", past->is_past ? STORE_NE : STORE_EQ, NULL, OF_THE_PAST},
+        {NULL}};
+
+    return store_list(tx, &DISK_CLIENT, &(StoreQuery){.where = where}, err);
+}
+
+static bool
+read_past(StoreTx *tx, void *opaque, GError **err)
+{
+    Past *past = opaque;
+    g_autoptr(GPtrArray) rows = list_past(tx, past, err);
+
+    past->any = rows && rows->len > 0;
+    return rows != NULL;
+}
+
+static bool
+write_past(StoreTx *tx, void *opaque, GError **err)
+{
+    Past *past = opaque;
+    g_autoptr(GPtrArray) rows = list_past(tx, past, err);
+
+    for (guint i = 0; rows && i < rows->len; i++) {
+        DiskClient *row = g_ptr_array_index(rows, i);
+
+        row->created_at = past->is_past ? OF_THE_PAST : clock_realtime();
+        if (!store_update(tx, &DISK_CLIENT, row, err))
+            return false;
+    }
+    return rows != NULL;
+}
+
+static bool
+set_past(TaskRun *run, bool is_past, GError **err)
+{
+    Past past = {run->server_id, is_past, false};
+
+    return store_read(run_store(run), read_past, &past, err) &&
+           (!past.any || store_write(run_store(run), write_past, &past, err));
+}
+
+bool
+part_expect_clients(TaskRun *run, GError **err)
+{
+    return set_past(run, true, err);
+}
+
+void
+part_expect_no_clients(TaskRun *run)
+{
+    set_past(run, false, NULL); /* else an evacuation asks for somebody's word */
 }
 
 bool

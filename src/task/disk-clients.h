@@ -11,5 +11,13 @@ bool part_clear_volume_clients(TaskRun *run, const char *volume_id, GError **err
  * server's other disks. */
 bool
 part_observe_volume_clients(TaskRun *run, const char *host, const char *volume_id, GError **err);
+/* Who has, or had when it was last looked at, one of the server's disks open: what is recorded and
+ * what is listed now. Elements DiskClient *; host "": not recorded. *unknown: sources (char *) of
+ * disks that can be written to and of which no client on host is known. */
+GPtrArray *part_known_clients(TaskRun *run, const char *host, GPtrArray **unknown, GError **err);
+/* Of a QEMU that is gone, when the next was being started and never recorded. */
+bool part_client_is_past(const DiskClient *client);
+/* Who has one of the server's disks open now, but for this process: elements char *, each once. */
+GPtrArray *part_list_clients(TaskRun *run, GError **err);
 /* The server is gone, and with it whoever had its disks open. */
 bool part_forget_clients(StoreTx *tx, const char *server_id, GError **err);

@@ -8,7 +8,9 @@
  * inbox. What must survive is in the row, everything in TaskRun can be had again from it. */
 #include <string.h>
 
+#include "task/auto-confirm.h"
 #include "task/await-hosts.h"
+#include "task/move-queue.h"
 #include "task/runner.h"
 #include "task/take-over.h"
 
@@ -27,6 +29,7 @@ struct TaskEngine {
     int helpers;       /* threads of tasks that are not runs: readings, aborts */
     bool woken, stopping, scheduler_on;
     int64_t started_at; /* set before there are runs */
+    AutoConfirm *auto_confirm;
     pthread_t scheduler;
 };
 
@@ -121,6 +124,31 @@ task_keys(const Task *task, const char *keys[KEYS_MAX])
     return n;
 }
 
+static bool
+read_own_row(StoreTx *tx, void *opaque, GError **err)
+{
+    Task **row = opaque;
+    int64_t id = (*row)->id;
+
+    return (*row = store_get_int(tx, &TASK, id, err)) != NULL;
+}
+
+/* The scheduler may have read the row when the task's former run was about to end, and have looked
+ * for that run when it was gone. What such a row says is over. */
+static bool
+is_current(TaskRun *run)
+{
+    Task *now = run->task;
+    bool same;
+
+    if (!store_read(run->engine->store, read_own_row, &now, NULL))
+        return true; /* the store's trouble is met again soon */
+    same = now->status == TASK_OPEN && now->updated_at == run->task->updated_at;
+    run->task->status = now->status;
+    task_free(now);
+    return same;
+}
+
 static void
 run_thread(void *opaque)
 {
@@ -128,8 +156,10 @@ run_thread(void *opaque)
     TaskEngine *engine = run->engine;
     const char *keys[KEYS_MAX];
 
-    run_await_hosts(run, engine->started_at);
-    runner_run(run);
+    if (is_current(run)) {
+        run_await_hosts(run, engine->started_at);
+        runner_run(run);
+    }
 
     pthread_mutex_lock(&engine->mutex);
     for (size_t n = task_keys(run->task, keys); n > 0; n--)
@@ -156,73 +186,166 @@ read_open_tasks(StoreTx *tx, void *opaque, GError **err)
     return *tasks != NULL;
 }
 
+static bool
+is_evacuation(const Task *task)
+{
+    return strcmp(task->kind, "server-evacuate") == 0;
+}
+
 static void
-start_run(TaskEngine *engine, const Task *task, bool found_at_start)
+cancel_run(TaskRun *run, const Task *interrupts)
+{
+    RunMessage *message;
+
+    if (run->cancelled)
+        return;
+    run->evacuated = is_evacuation(interrupts);
+    __atomic_store_n(&run->cancelled, true, __ATOMIC_RELEASE);
+    message = g_new0(RunMessage, 1);
+    message->kind = RUN_CANCEL;
+    mailbox_send(run->inbox, message);
+}
+
+/* interrupts: the task that waits for the end of this one; NULL: none. */
+static void
+start_run(TaskEngine *engine, const Task *task, const Task *interrupts, bool found_at_start)
 {
     bool first_time = g_hash_table_add(engine->begun, g_memdup2(&task->id, sizeof task->id));
     TaskRun *run = run_new(engine, record_copy(&TASK, task), found_at_start || !first_time);
     const char *keys[KEYS_MAX];
 
+    if (interrupts)
+        cancel_run(run, interrupts);
     g_hash_table_add(engine->runs, run);
     for (size_t n = task_keys(task, keys); n > 0; n--)
         g_hash_table_insert(engine->busy, g_strdup(keys[n - 1]), run);
     thread_start_detached("task", run_thread, run);
 }
 
-static void
-cancel_run(TaskRun *run)
-{
-    RunMessage *message;
-
-    if (run->cancelled)
-        return;
-    __atomic_store_n(&run->cancelled, true, __ATOMIC_RELAXED);
-    message = g_new0(RunMessage, 1);
-    message->kind = RUN_CANCEL;
-    mailbox_send(run->inbox, message);
-}
-
+/* What does not wait for the end of what is under way on its subject, but ends it. */
 static bool
-is_delete(const Task *task)
+does_interrupt(const Task *task)
 {
-    return strcmp(task->kind, "server-delete") == 0 || strcmp(task->kind, "volume-delete") == 0;
-}
-
-static void
-start_what_may_run(TaskEngine *engine, GPtrArray *tasks, int64_t first_new)
-{
-    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
-
-    WITH_MUTEX(&engine->mutex);
-    for (guint i = 0; i < tasks->len && !engine->stopping; i++) {
-        const Task *task = g_ptr_array_index(tasks, i);
-        const char *keys[KEYS_MAX];
-        bool may_run = true;
-
-        for (size_t n = task_keys(task, keys); n > 0; n--) {
-            TaskRun *running = g_hash_table_lookup(engine->busy, keys[n - 1]);
-
-            /* A snapshot that is being deleted is out of the way of its volume's deletion only when
-             * that has ended. */
-            if (running && running->id != task->id && is_delete(task) &&
-                running->kind != &task_snapshot_delete)
-                cancel_run(running);
-            /* An older task that waits keeps its place, too. */
-            if (!g_hash_table_add(seen, (gpointer)keys[n - 1]) || running)
-                may_run = false;
-        }
-        if (!may_run)
-            continue;
-        if ((int64_t)g_hash_table_size(engine->runs) >= engine->settings.worker_limit)
-            break;
-        start_run(engine, task, task->id < first_new);
-    }
+    return strcmp(task->kind, "server-delete") == 0 || strcmp(task->kind, "volume-delete") == 0 ||
+           is_evacuation(task);
 }
 
 static int64_t
 first_id_after(GPtrArray *tasks)
 {
     return tasks->len ? ((Task *)g_ptr_array_index(tasks, tasks->len - 1))->id + 1 : 0;
+}
+
+/* Is nothing else at work on what the task is about, and nothing older in front of it? seen: the
+ * keys of the tasks before it. */
+static bool
+is_first(TaskEngine *engine, const Task *task, GHashTable *seen)
+{
+    const char *keys[KEYS_MAX];
+    bool first = true;
+
+    for (size_t n = task_keys(task, keys); n > 0; n--) /* who waits keeps its place, too */
+        if (!g_hash_table_add(seen, (gpointer)keys[n - 1]) ||
+            g_hash_table_contains(engine->busy, keys[n - 1]))
+            first = false;
+    return first;
+}
+
+/* Ids of the live migrations that could begin now, if they are given a place. */
+static GHashTable *
+list_ready_moves(TaskEngine *engine, GPtrArray *tasks)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    GHashTable *ready = g_hash_table_new(g_int64_hash, g_int64_equal);
+
+    WITH_MUTEX(&engine->mutex);
+    for (guint i = 0; i < tasks->len; i++) {
+        Task *task = g_ptr_array_index(tasks, i);
+
+        if (is_first(engine, task, seen) && strcmp(task->kind, task_server_live_migrate.name) == 0)
+            g_hash_table_add(ready, &task->migration_id);
+    }
+    return ready;
+}
+
+/* What interrupts, by the thing that it is about; and tell what is at work there. */
+static GHashTable *
+interrupt_runs(TaskEngine *engine, GPtrArray *tasks)
+{
+    GHashTable *interrupted = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (guint i = 0; i < tasks->len; i++) {
+        Task *task = g_ptr_array_index(tasks, i);
+        const char *keys[KEYS_MAX];
+
+        for (size_t n = does_interrupt(task) ? task_keys(task, keys) : 0; n > 0; n--) {
+            TaskRun *running = g_hash_table_lookup(engine->busy, keys[n - 1]);
+
+            g_hash_table_insert(interrupted, (gpointer)keys[n - 1], task);
+            /* A snapshot that is being deleted is out of the way of its volume's deletion only when
+             * that has ended. */
+            if (running && running->id != task->id && running->kind != &task_snapshot_delete)
+                cancel_run(running, task);
+        }
+    }
+    return interrupted;
+}
+
+/* What waits for the end of task, and interrupts it; NULL: nothing. */
+static const Task *
+find_interruption(GHashTable *interrupted, const Task *task)
+{
+    const char *keys[KEYS_MAX];
+    const Task *found = NULL;
+
+    if (strcmp(task->kind, task_snapshot_delete.name) == 0) /* as above */
+        return NULL;
+    for (size_t n = task_keys(task, keys); n > 0 && !found; n--) {
+        found = g_hash_table_lookup(interrupted, keys[n - 1]);
+        if (found == task)
+            found = NULL;
+    }
+    return found;
+}
+
+/* held: migrations that wait in the queue; what interrupts them ends them there. */
+static void
+start_what_may_run(TaskEngine *engine, GPtrArray *tasks, GHashTable *held, int64_t first_new)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal), interrupted = NULL;
+
+    WITH_MUTEX(&engine->mutex);
+    interrupted = interrupt_runs(engine, tasks);
+    for (guint i = 0; i < tasks->len && !engine->stopping; i++) {
+        const Task *task = g_ptr_array_index(tasks, i),
+                   *interrupts = find_interruption(interrupted, task);
+
+        if (!is_first(engine, task, seen))
+            continue;
+        if (!interrupts && task->migration_id && g_hash_table_contains(held, &task->migration_id))
+            continue;
+        if ((int64_t)g_hash_table_size(engine->runs) >= engine->settings.worker_limit)
+            break;
+        start_run(engine, task, interrupts, task->id < first_new);
+    }
+}
+
+/* One look at the open tasks. */
+static bool
+schedule(TaskEngine *engine, int64_t *first_new, GError **err)
+{
+    g_autoptr(GPtrArray) tasks = NULL;
+    g_autoptr(GHashTable) ready = NULL, held = g_hash_table_new(g_int64_hash, g_int64_equal);
+
+    if (!store_read(engine->store, read_open_tasks, &tasks, err))
+        return false;
+    if (*first_new < 0)
+        *first_new = first_id_after(tasks);
+    ready = list_ready_moves(engine, tasks);
+    if (!move_queue_admit(engine->store, &engine->settings, ready, held, err))
+        return false;
+    start_what_may_run(engine, tasks, held, *first_new);
+    return true;
 }
 
 static void
@@ -237,7 +360,6 @@ scheduler_thread(void *opaque)
      * cluster that does not answer is met again by the sweep. */
     task_take_over_storage(engine, NULL);
     for (;;) {
-        g_autoptr(GPtrArray) tasks = NULL;
         g_autoptr(GError) error = NULL;
 
         pthread_mutex_lock(&engine->mutex);
@@ -251,28 +373,27 @@ scheduler_thread(void *opaque)
         }
         pthread_mutex_unlock(&engine->mutex);
 
-        if (!store_read(engine->store, read_open_tasks, &tasks, &error)) {
+        if (!schedule(engine, &first_new, &error)) {
             log_event(LOG_LEVEL_ERROR, "task",
-                      "cannot read the open tasks, will look again in a second", "reason",
+                      "cannot see which tasks may run, will look again in a second", "reason",
                       error->message, NULL);
             pause_until = clock_monotonic() + USEC_PER_SEC;
             task_engine_wake(engine);
-            continue;
         }
-        if (first_new < 0)
-            first_new = first_id_after(tasks);
-        start_what_may_run(engine, tasks, first_new);
     }
 }
 
 bool
 task_engine_start(TaskEngine *engine, GError **err)
 {
+    pthread_mutex_lock(&engine->mutex); /* a node that is there already may wake us */
     engine->stopping = false;
     engine->scheduler_on = true;
     engine->woken = true;
     engine->started_at = clock_monotonic();
+    pthread_mutex_unlock(&engine->mutex);
     engine->scheduler = thread_start("tasks", scheduler_thread, engine);
+    engine->auto_confirm = auto_confirm_start(engine);
     return true;
 }
 
@@ -298,6 +419,7 @@ task_engine_stop(TaskEngine *engine, int64_t deadline_us)
     pthread_mutex_unlock(&engine->mutex);
     if (join)
         pthread_join(engine->scheduler, NULL);
+    auto_confirm_stop(g_steal_pointer(&engine->auto_confirm));
     return idle;
 }
 
@@ -305,6 +427,23 @@ void
 task_engine_wake(TaskEngine *engine)
 {
     WITH_MUTEX(&engine->mutex);
+    engine->woken = true;
+    pthread_cond_broadcast(&engine->changed);
+}
+
+void
+task_engine_tell(TaskEngine *engine, const char *server_id)
+{
+    TaskRun *run;
+
+    WITH_MUTEX(&engine->mutex);
+    run = g_hash_table_lookup(engine->busy, server_id);
+    if (run && run->kind == &task_server_live_migrate) {
+        RunMessage *message = g_new0(RunMessage, 1);
+
+        message->kind = RUN_WISH;
+        mailbox_send(run->inbox, message);
+    }
     engine->woken = true;
     pthread_cond_broadcast(&engine->changed);
 }

@@ -4,11 +4,12 @@
  * Once the destination runs, the source must never run again; the source is never destroyed before
  * the destination was seen running; a node that does not answer is not evidence. The destination
  * can only run after the source was stopped for the switch, so a source that runs and never was
- * stopped proves that the destination does not. */
+ * stopped proves that the destination does not. A guest that was handed over by post-copy runs on
+ * the destination and needs the source: both stay until the source is gone by itself. */
 #include "task/task-priv.h"
 
-const char *const seen_names[] = {"unreachable",        "gone",     "running", "moving",
-                                  "stopped-for-switch", "incoming", NULL};
+const char *const seen_names[] = {"unreachable",        "gone",     "running",   "moving",
+                                  "stopped-for-switch", "incoming", "post-copy", NULL};
 const char *const move_verdict_names[] = {
     "in-flight", "switched", "switched-stop-source", "rolled-back", "resume-source", "nowhere",
     "wait",      NULL};
@@ -16,6 +17,8 @@ const char *const move_verdict_names[] = {
 Seen
 seen_of(const DomainInfo *info, bool is_source)
 {
+    if (is_source && info->postcopy)
+        return SEEN_POSTCOPY;
     switch (info->state) {
     case DOMAIN_ABSENT:
     case DOMAIN_SHUTOFF:
@@ -45,6 +48,8 @@ move_judge(Seen source, Seen dest, SwitchBegan began)
         case SEEN_INCOMING:
         case SEEN_MOVING:
             return MOVE_SWITCHED_STOP_SOURCE;
+        case SEEN_POSTCOPY:
+            return MOVE_IN_FLIGHT; /* the guest would not survive the end of its source */
         case SEEN_UNREACHABLE:
             return MOVE_WAIT;
         }
@@ -60,6 +65,10 @@ move_judge(Seen source, Seen dest, SwitchBegan began)
         if (dest == SEEN_INCOMING)
             return MOVE_IN_FLIGHT;
         return dest == SEEN_GONE ? MOVE_RESUME_SOURCE : MOVE_WAIT;
+    case SEEN_POSTCOPY: /* it ran on the destination: it never runs here again */
+        if (dest == SEEN_INCOMING)
+            return MOVE_IN_FLIGHT;
+        return dest == SEEN_GONE ? MOVE_NOWHERE : MOVE_WAIT;
     case SEEN_GONE:
         if (dest == SEEN_GONE)
             return MOVE_NOWHERE;
@@ -78,7 +87,8 @@ move_judge_at_deadline(Seen source, Seen dest, SwitchBegan began)
 
     if (dest_runs)
         return (MoveFinal){.on_dest = true, .uncertain = source == SEEN_UNREACHABLE};
-    if (source == SEEN_GONE) /* handed over to a node that does not answer */
+    if (source == SEEN_GONE ||
+        source == SEEN_POSTCOPY) /* handed over to a node that does not answer */
         return (MoveFinal){.on_dest = dest != SEEN_GONE, .uncertain = dest == SEEN_UNREACHABLE};
     /* The source has it, or nobody can say; the destination may have it too once the switch may
      * have begun. */

@@ -69,6 +69,8 @@ read_progress_thread(void *opaque)
     if (host_job_stats(reading->hosts, reading->host, reading->uuid, false, &reading->stats,
                        deadline, &message->error)) {
         message->job_active = reading->stats.active;
+        if (reading->stats.active)
+            message->memory_processed = reading->stats.memory_processed;
         if (reading->stats.active && reading->iteration >= 0) {
             int64_t next =
                 downtime_next_limit(reading->limit_ms, reading->ceiling_ms, reading->iteration,
@@ -108,33 +110,4 @@ move_read_progress(TaskRun *run, Move *move, int64_t iteration)
     reading->limit_ms = move->downtime_limit_ms;
     reading->ceiling_ms = run_settings(run)->libvirt->downtime_ms;
     engine_start_helper(run->engine, "progress", read_progress_thread, reading);
-}
-
-static void
-abort_thread(void *opaque)
-{
-    Reading *reading = opaque;
-    g_autoptr(GError) error = NULL;
-
-    if (!host_job_abort(reading->hosts, reading->host, reading->uuid, DEADLINE_CONTROL, &error))
-        log_event(LOG_LEVEL_WARNING, "task", "cannot abort a move", "server", reading->uuid, "host",
-                  reading->host, "reason", error->message, NULL);
-    reading_free(reading);
-}
-
-void
-move_abort(TaskRun *run, Move *move, const char *reason)
-{
-    Reading *reading;
-
-    if (move->abort_sent)
-        return;
-    move->abort_sent = true;
-    move->abort_reason = g_strdup(reason);
-    reading = g_new0(Reading, 1);
-    reading->engine = run->engine;
-    reading->hosts = run_hosts(run);
-    reading->host = g_strdup(move->migration->source_host);
-    reading->uuid = g_strdup(run->task->server_id);
-    engine_start_helper(run->engine, "abort", abort_thread, reading);
 }

@@ -6,6 +6,8 @@
  * Anything else (the call's return, a lost connection, a silent second) only makes us look: ask
  * both nodes, let move_judge say what it means, and look again until it means something or time is
  * up. */
+#include <string.h>
+
 #include "task/move.h"
 
 #define LOOK_AGAIN_US  USEC_PER_SEC
@@ -18,8 +20,10 @@ typedef struct Watch {
     int64_t give_up_at;  /* monotonic; INT64_MAX: no node is missing */
     int64_t stuck_at;    /* both nodes wait for each other and no call is left that could end it;
                             INT64_MAX: no */
+    int64_t split_at;    /* post-copy broke: given up then */
     int64_t progress_at; /* next statistics */
     int64_t timeout_at;  /* completion time-out */
+    int64_t steer_at;    /* what is wanted of the move is to be asked for again */
     bool look;           /* something happened that calls for a look */
     bool source_rolled_back;
 } Watch;
@@ -42,6 +46,8 @@ move_look(TaskRun *run, Move *move, Seen *source, Seen *dest)
 
     *dest = there ? seen_of(there, false) : SEEN_UNREACHABLE;
     *source = here ? seen_of(here, true) : SEEN_UNREACHABLE;
+    move->is_split = there && there->state == DOMAIN_PAUSED_POSTCOPY_FAILED &&
+                     *source != SEEN_RUNNING && *source != SEEN_MOVING;
 }
 
 /* ---- messages
@@ -54,18 +60,25 @@ on_domain_event(Move *move, Watch *watch, const HostEvent *event)
     bool dest = g_strcmp0(event->host, move->migration->dest_host) == 0;
 
     switch (event->change) {
-    case DOMAIN_SUSPENDED_MIGRATED:
+    case DOMAIN_SUSPENDED_MIGRATED: /* also what a pause of ours looks like */
     case DOMAIN_SUSPENDED_POSTCOPY:
         if (source) {
             move->began = SWITCH_BEGAN;
-            move->suspended_at = event->at;
+            move->suspended_at = move->suspended_at ? move->suspended_at : event->at;
+            move->postcopy |= event->change == DOMAIN_SUSPENDED_POSTCOPY;
         }
         break;
-    case DOMAIN_RESUMED_MIGRATED:
     case DOMAIN_RESUMED_POSTCOPY:
-        if (dest && !move->resumed_on_dest) {
-            move->resumed_on_dest = true;
-            move->resumed_at = event->at;
+        move->postcopy |= dest;
+        /* fall through */
+    case DOMAIN_RESUMED_MIGRATED:
+        if (dest) {
+            move->resumed_at = move->resumed_at ? move->resumed_at : event->at;
+            /* By post-copy, it needs its source until that is gone. */
+            if (move->postcopy || move->forced == FORCE_POSTCOPY)
+                watch->look = true;
+            else
+                move->resumed_on_dest = true;
         } else if (source) {
             watch->source_rolled_back = watch->look = true;
         }
@@ -104,6 +117,7 @@ on_event(TaskRun *run, Move *move, Watch *watch, const HostEvent *event)
         on_domain_event(move, watch, event);
         break;
     case HOST_EVENT_ITERATION:
+        move->streaming = true;
         move_read_progress(run, move, event->number);
         break;
     case HOST_EVENT_JOB_COMPLETED:
@@ -111,8 +125,13 @@ on_event(TaskRun *run, Move *move, Watch *watch, const HostEvent *event)
         move->have_stats = true;
         watch->look = !move->call_running;
         break;
-    case HOST_EVENT_CONNECTED:
     case HOST_EVENT_DISCONNECTED:
+        /* What the source said since is lost; it may have been stopped, and have come back. */
+        if (move->began == SWITCH_NOT_BEGUN &&
+            g_strcmp0(event->host, move->migration->source_host) == 0)
+            move->began = SWITCH_NOT_KNOWN;
+        /* fall through */
+    case HOST_EVENT_CONNECTED:
         watch->look = true;
         break;
     }
@@ -133,11 +152,27 @@ on_message(TaskRun *run, Move *move, Watch *watch, RunMessage *message)
     case RUN_PROGRESS:
         move->progress_busy = false;
         move->downtime_limit_ms = message->downtime_limit_ms;
+        if (message->memory_processed > move->memory_processed) {
+            move->memory_processed = message->memory_processed;
+            move->streaming = true;
+            /* nobody waits as long as memory crosses */
+            watch->stuck_at = watch->split_at = INT64_MAX;
+        }
         if (!message->error && !message->job_active && !move->call_running)
             watch->look = true;
         break;
     case RUN_CANCEL:
-        move_abort(run, move, "the server is being deleted");
+        move_want_abort(run, move,
+                        run_is_evacuated(run) ? "the server is being evacuated"
+                                              : "the server is being deleted");
+        watch->look = true;
+        break;
+    case RUN_ABORTED:
+    case RUN_FORCED:
+        move_steered(run, move, message);
+        break;
+    case RUN_WISH:
+        move_read_wish(run, move);
         break;
     }
 }
@@ -202,6 +237,7 @@ start_call(TaskRun *run, Move *move, GError **err)
               run_state_text(run, "flag_names"), "uri", uri, NULL);
     move->call_running = true;
     move->began = SWITCH_NOT_BEGUN;
+    move_force_phase(run, FORCE_NONE);
     return true;
 }
 
@@ -242,12 +278,41 @@ wait_for_reason(TaskRun *run, Move *move, Watch *watch)
     }
 }
 
+/* Is the destination to blame, and did the guest never stand still? Then another host may do. */
+static void
+judge_retry(TaskRun *run, const Move *move)
+{
+    ErrCode code = move->call_error ? err_code(move->call_error) : ERR_BUG;
+
+    if (!move->abort_reason && move->call_ended && move->began == SWITCH_NOT_BEGUN &&
+        (code == ERR_BACKEND || code == ERR_UNREACHABLE || code == ERR_TIMEOUT))
+        run_set_state_text(run, "retry", "yes");
+}
+
+/* The source is taken for dead, and somebody waits for the end of this move to start the guest
+ * elsewhere: what the destination says is enough. It must not go on there by itself later. */
+static void
+settle_without_source(TaskRun *run, Move *move, Watch *watch, Seen *dest)
+{
+    bool is_whole = *dest != SEEN_INCOMING && !move->is_split;
+
+    if (!is_whole && host_domain_destroy(run_hosts(run), move->migration->dest_host,
+                                         run->task->server_id, DEADLINE_CONTROL, NULL)) {
+        *dest = SEEN_GONE;
+        move->is_split = false;
+        is_whole = true;
+    }
+    if (is_whole)
+        watch->give_up_at = 0;
+}
+
 /* The two daemons each wait for the other, and the call that drove them is gone. The destination
  * never ran: it is removed, and what the judge says next is clear. */
 static void
 break_tie(TaskRun *run, Move *move, Watch *watch, Seen source, Seen dest)
 {
-    if (move->call_running || source == SEEN_MOVING || dest != SEEN_INCOMING) {
+    if (move->call_running || source == SEEN_MOVING || source == SEEN_POSTCOPY ||
+        dest != SEEN_INCOMING) {
         watch->stuck_at = INT64_MAX;
     } else if (watch->stuck_at == INT64_MAX) {
         watch->stuck_at = clock_monotonic() + unreachable_wait(run);
@@ -261,16 +326,56 @@ break_tie(TaskRun *run, Move *move, Watch *watch, Seen source, Seen dest)
     }
 }
 
+/* Post-copy that broke: half of the memory is here and half there, or no longer anywhere; or it
+ * just does not go on, and no call is left that could say why. It does not mend by itself; what an
+ * operator may do with virsh within that time is not stood in the way of. */
+static bool
+is_past_mending(TaskRun *run, const Move *move, Watch *watch, Seen source, Seen dest)
+{
+    bool halted = move->is_split || (source == SEEN_POSTCOPY && !move->call_running &&
+                                     dest != SEEN_UNREACHABLE && dest != SEEN_GONE);
+
+    if (!halted)
+        watch->split_at = INT64_MAX;
+    else if (watch->split_at == INT64_MAX)
+        watch->split_at = clock_monotonic() + unreachable_wait(run);
+    return clock_monotonic() >= watch->split_at;
+}
+
+static char *
+describe_split(Seen source, const char *from, const char *to)
+{
+    if (source == SEEN_UNREACHABLE)
+        return g_strdup_printf(
+            "post-copy broke off: half of the guest's memory is on %s, which does not answer, and "
+            "it cannot run on %s without it; when %s is back, give the guest up with 'virsh "
+            "destroy' on both and reboot it with --hard; if %s is dead, 'virsh destroy' it on %s "
+            "and evacuate it",
+            from, to, from, from, to);
+    if (source == SEEN_GONE)
+        return g_strdup_printf(
+            "post-copy broke off: half of the guest's memory was lost on %s, and it cannot run on "
+            "%s without it; its disk is intact: 'virsh destroy' it on %s and reboot it with --hard",
+            from, to, to);
+    return g_strdup_printf(
+        "post-copy broke off: half of the guest's memory is on %s, half on %s, and it runs on "
+        "neither; give it up with 'virsh destroy' on both and reboot it with --hard, or try 'virsh "
+        "migrate --postcopy-resume' first",
+        from, to);
+}
+
 /* Both nodes were asked. 1: on the destination; 0: look again later; -1: it failed, *err set. */
 static int
 conclude(TaskRun *run, Move *move, Watch *watch, GError **err)
 {
-    const char *from = move->migration->source_host, *to = move->migration->dest_host;
-    g_autofree char *text = NULL;
+    /* the row is read anew when a wish comes */
+    g_autofree char *from = g_strdup(move->migration->source_host),
+                    *to = g_strdup(move->migration->dest_host), *text = NULL;
     Seen source, dest;
     MoveVerdict verdict;
 
     move_look(run, move, &source, &dest);
+    move->postcopy |= source == SEEN_POSTCOPY;
     verdict = move_judge(source, dest, move->began);
     log_event(LOG_LEVEL_DEBUG, "task", "looked at a move", "server", run->task->server_id, "source",
               seen_names[source], "dest", seen_names[dest], "verdict", move_verdict_names[verdict],
@@ -279,6 +384,15 @@ conclude(TaskRun *run, Move *move, Watch *watch, GError **err)
         watch->give_up_at = MIN(watch->give_up_at, clock_monotonic() + unreachable_wait(run));
     else
         watch->give_up_at = INT64_MAX;
+    if (source == SEEN_UNREACHABLE && run_is_evacuated(run))
+        settle_without_source(run, move, watch, &dest);
+    if (is_past_mending(run, move, watch, source, dest)) {
+        text = describe_split(source, from, to);
+        ends_as(run, "split", err, settled_code(move), text, move);
+        return -1;
+    }
+    if (move->is_split)
+        return 0;
 
     switch (verdict) {
     case MOVE_SWITCHED:
@@ -289,7 +403,9 @@ conclude(TaskRun *run, Move *move, Watch *watch, GError **err)
             return 0; /* it has not begun, or the call is about to say why it ended */
         wait_for_reason(run, move, watch);
         move_explain_tls(run, move);
-        text = g_strdup_printf("the move to %s failed, the guest runs on %s", to, from);
+        judge_retry(run, move);
+        text = g_strdup_printf("the move to %s %s, the guest runs on %s", to,
+                               move->abort_reason ? "was aborted" : "failed", from);
         ends_as(run, "source", err, settled_code(move), text, move);
         return -1;
     case MOVE_RESUME_SOURCE:
@@ -304,12 +420,17 @@ conclude(TaskRun *run, Move *move, Watch *watch, GError **err)
     case MOVE_NOWHERE:
         if (move->call_running)
             return 0;
-        text = g_strdup_printf(move->guest_stopped
+        if (source == SEEN_POSTCOPY && /* nobody can use what is left of it there */
+            !host_domain_destroy(run_hosts(run), from, run->task->server_id, DEADLINE_CONTROL,
+                                 NULL))
+            return 0;
+        text = g_strdup_printf(move->guest_stopped && !move->postcopy
                                    ? "the guest stopped during its move from %s to %s"
-                                   : "the guest is on neither %s nor %s after its move",
+                                   : "the guest is on neither %s nor %s after its move (its disk "
+                                     "is intact: reboot it with --hard)",
                                from, to);
-        ends_as(run, move->guest_stopped ? "stopped" : "nowhere", err, settled_code(move), text,
-                move);
+        ends_as(run, move->guest_stopped && !move->postcopy ? "stopped" : "nowhere", err,
+                settled_code(move), text, move);
         return -1;
     case MOVE_IN_FLIGHT:
         break_tie(run, move, watch, source, dest);
@@ -326,27 +447,53 @@ conclude(TaskRun *run, Move *move, Watch *watch, GError **err)
                         seen_names[source == SEEN_UNREACHABLE ? dest : source]);
     if (final.uncertain) {
         g_autofree char *doubt =
-            g_strdup_printf("may run on two nodes, %s and %s, after a move that broke off: %s; it "
-                            "is settled when both answer again",
-                            from, to, text);
+            source == SEEN_POSTCOPY
+                ? g_strdup_printf("was handed over to %s by post-copy, and %s does not answer; it "
+                                  "is settled when %s answers again, or evacuate the server if %s "
+                                  "is dead",
+                                  to, to, to, to)
+                : g_strdup_printf("may run on two nodes, %s and %s, after a move that broke off: "
+                                  "%s; it is settled when both answer again",
+                                  from, to, text);
 
         run_set_state_text(run, "uncertainty", doubt);
     }
     if (final.on_dest)
         return 1;
-    ends_as(run, "unknown", err, ERR_BACKEND, text, move);
+    ends_as(run, "unknown", err,
+            run_is_evacuated(run) && !final.uncertain ? ERR_CANCELLED : ERR_BACKEND, text, move);
     return -1;
 }
 
 static int64_t
-completion_deadline(TaskRun *run)
+completion_deadline(TaskRun *run, const Move *move)
 {
     const LibvirtSettings *settings = run_settings(run)->libvirt;
     int64_t gib = MAX(2, (run->server->ram_mb + 1023) / 1024);
 
+    int64_t since =
+        move->migration->started_at ? clock_realtime() - move->migration->started_at : 0;
+
     if (settings->completion_timeout_s_per_gib <= 0)
         return INT64_MAX;
-    return clock_monotonic() + settings->completion_timeout_s_per_gib * gib * USEC_PER_SEC;
+    /* what passed before a restart has passed */
+    return clock_monotonic() - CLAMP(since, 0, 365 * 86400 * USEC_PER_SEC) +
+           settings->completion_timeout_s_per_gib * gib * USEC_PER_SEC;
+}
+
+static void
+on_timeout(TaskRun *run, Move *move)
+{
+    if (run_settings(run)->libvirt->timeout_force_complete)
+        move_want_force(run, move,
+                        "it did not end within live_migration_completion_timeout, and "
+                        "live_migration_timeout_action is force_complete");
+    else
+        move_want_abort(run, move,
+                        "it did not end within live_migration_completion_timeout; the guest "
+                        "dirties memory faster than the link carries it: raise the time-out or the "
+                        "bandwidth, permit auto-converge or post-copy, or set "
+                        "live_migration_timeout_action to force_complete");
 }
 
 static bool
@@ -366,8 +513,9 @@ watch_transfer(TaskRun *run, Move *move, Watch *watch, GError **err)
             if (end)
                 return end > 0;
         }
+        watch->steer_at = move_steer(run, move);
         now = clock_monotonic();
-        wake = MIN(watch->progress_at, watch->timeout_at);
+        wake = MIN(watch->steer_at, MIN(watch->progress_at, watch->timeout_at));
         if (watch->give_up_at != INT64_MAX || !move->call_running)
             wake = MIN(wake, now + LOOK_AGAIN_US);
         message = run_receive(run, wake, err);
@@ -380,11 +528,7 @@ watch_transfer(TaskRun *run, Move *move, Watch *watch, GError **err)
         now = clock_monotonic();
         if (now >= watch->timeout_at) {
             watch->timeout_at = INT64_MAX;
-            move_abort(run, move,
-                       "it did not end within live_migration_completion_timeout; the guest dirties "
-                       "memory faster than "
-                       "the link carries it: raise the time-out or the bandwidth, or permit "
-                       "auto-converge or post-copy");
+            on_timeout(run, move);
         }
         if (now >= watch->progress_at) {
             watch->progress_at = now + USEC_PER_SEC;
@@ -395,41 +539,112 @@ watch_transfer(TaskRun *run, Move *move, Watch *watch, GError **err)
     }
 }
 
+/* It was never begun, and is not to be. */
+static bool
+end_before_start(TaskRun *run, Move *move, GError **err)
+{
+    g_autofree char *text =
+        g_strdup_printf("the move to %s was not begun, the guest runs on %s",
+                        move->migration->dest_host, move->migration->source_host);
+
+    return ends_as(run, "source", err, ERR_CANCELLED, text, move);
+}
+
+/* Somebody before us may have started it: only if the source shows no trace of a move is it ours to
+ * start. What he forced is to be forced still. */
+static bool
+take_up(TaskRun *run, Move *move, Watch *watch, GError **err)
+{
+    const char *phase = run_state_text(run, "phase");
+    bool was_forced = phase && strcmp(phase, move_force_phases[FORCE_NONE]) != 0;
+    Seen source, dest;
+
+    move->began = SWITCH_NOT_KNOWN;
+    move_look(run, move, &source, &dest);
+    move->postcopy = source == SEEN_POSTCOPY;
+    if (source == SEEN_RUNNING && dest == SEEN_GONE) {
+        if (was_forced && run->server->vm_state != VM_PAUSED &&
+            !host_domain_resume(run_hosts(run), move->migration->source_host, run->task->server_id,
+                                DEADLINE_CONTROL, err))
+            return false;
+        return move->abort_reason ? end_before_start(run, move, err) : start_call(run, move, err);
+    }
+    log_event(LOG_LEVEL_NOTICE, "task", "took up a move that was under way", "server",
+              run->task->server_id, "source", seen_names[source], "dest", seen_names[dest], NULL);
+    watch->look = true;
+    if (was_forced)
+        move_want_force(run, move, "as before godwitd was started again");
+    return true;
+}
+
+static bool
+begin(TaskRun *run, Move *move, GError **err)
+{
+    run_drain_inbox(run);
+    move_read_wish(run, move); /* what was said until now is in the row, or in cancelled */
+    if (__atomic_load_n(&run->cancelled, __ATOMIC_ACQUIRE))
+        move_want_abort(run, move,
+                        run_is_evacuated(run) ? "the server is being evacuated"
+                                              : "the server is being deleted");
+    return move->abort_reason ? end_before_start(run, move, err) : start_call(run, move, err);
+}
+
+/* libvirt remembers how it found the guest and lets it run; one that it found paused, because our
+ * pause came early, stays so. */
+static void
+end_pause(TaskRun *run, const Move *move)
+{
+    const char *dest = move->migration->dest_host;
+    g_autoptr(DomainInfo) info = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (g_strcmp0(run_state_text(run, "phase"), move_force_phases[FORCE_PAUSE]) != 0 ||
+        run->server->vm_state == VM_PAUSED)
+        return;
+    info = host_domain_probe(run_hosts(run), dest, run->task->server_id, DEADLINE_CONTROL, NULL);
+    if (info && info->state == DOMAIN_PAUSED &&
+        !host_domain_resume(run_hosts(run), dest, run->task->server_id, DEADLINE_CONTROL, &error))
+        log_event(LOG_LEVEL_WARNING, "task", "cannot let a guest run that was paused for its move",
+                  "server", run->task->server_id, "host", dest, "reason", error->message, NULL);
+}
+
+/* A pause that is still on its way to the node must not come after its taking back, nor an abort
+ * hit the server's next move. */
+static void
+wait_for_requests(TaskRun *run, Move *move, Watch *watch, bool moved)
+{
+    while ((move->force_busy || (move->abort_busy && !moved)) && !run_is_stopping(run)) {
+        g_autoptr(RunMessage) message = run_receive(run, INT64_MAX, NULL);
+
+        if (message)
+            on_message(run, move, watch, message);
+    }
+}
+
 bool
 move_transfer(TaskRun *run, GError **err)
 {
     Move *move = move_get(run, err);
     Watch watch = {.give_up_at = INT64_MAX,
                    .stuck_at = INT64_MAX,
-                   .progress_at = clock_monotonic() + USEC_PER_SEC,
-                   .timeout_at = completion_deadline(run)};
+                   .split_at = INT64_MAX,
+                   .progress_at = clock_monotonic() + USEC_PER_SEC};
+    bool moved;
 
     if (!move)
         return false;
+    watch.timeout_at = completion_deadline(run, move);
     move->downtime_limit_ms = MIN(run_settings(run)->libvirt->downtime_initial_ms,
                                   run_settings(run)->libvirt->downtime_ms);
-    if (run->taken_up) {
-        Seen source, dest;
-
-        /* Somebody before us may have started it: only if the source shows no trace of a move is it
-         * ours to start. */
-        move->began = SWITCH_NOT_KNOWN;
-        move_look(run, move, &source, &dest);
-        if (source == SEEN_RUNNING && dest == SEEN_GONE) {
-            if (!start_call(run, move, err))
-                return false;
-        } else {
-            log_event(LOG_LEVEL_NOTICE, "task", "took up a move that was under way", "server",
-                      run->task->server_id, "source", seen_names[source], "dest", seen_names[dest],
-                      NULL);
-            watch.look = true;
-        }
-    } else {
-        run_drain_inbox(run);
-        if (!start_call(run, move, err))
-            return false;
-    }
-    return watch_transfer(run, move, &watch, err);
+    if (run->taken_up)
+        move_read_wish(run, move);
+    if (!(run->taken_up ? take_up(run, move, &watch, err) : begin(run, move, err)))
+        return false;
+    moved = watch_transfer(run, move, &watch, err);
+    wait_for_requests(run, move, &watch, moved);
+    if (moved)
+        end_pause(run, move);
+    return moved;
 }
 
 /* ---- clean-up
@@ -477,12 +692,13 @@ bool
 move_clean_up(TaskRun *run, GError **err)
 {
     Move *move = move_get(run, err);
-    Watch watch = {.give_up_at = INT64_MAX, .stuck_at = INT64_MAX};
+    Watch watch = {.give_up_at = INT64_MAX, .stuck_at = INT64_MAX, .split_at = INT64_MAX};
     int64_t started = clock_monotonic(), look_at = started + TEARDOWN_US;
     Seen source = SEEN_MOVING, dest = SEEN_UNREACHABLE;
 
     if (!move)
         return false;
+    move->resumed_on_dest = true;
     if (!move->call_running)
         look_at = started; /* taken up, or already returned */
     while (!move->call_ended && clock_monotonic() < look_at) {
@@ -501,9 +717,10 @@ move_clean_up(TaskRun *run, GError **err)
         if (source == SEEN_GONE && dest != SEEN_UNREACHABLE)
             break;
         if ((dest == SEEN_RUNNING || dest == SEEN_MOVING) && source != SEEN_UNREACHABLE &&
-            source != SEEN_GONE && stop_source(run, move, &error))
+            source != SEEN_GONE && source != SEEN_POSTCOPY && stop_source(run, move, &error))
             continue;
-        if (clock_monotonic() - started > unreachable_wait(run))
+        if (clock_monotonic() - started > unreachable_wait(run) ||
+            (source == SEEN_UNREACHABLE && __atomic_load_n(&run->cancelled, __ATOMIC_ACQUIRE)))
             break;
         message = run_receive(run, clock_monotonic() + LOOK_AGAIN_US, err);
         if (run_is_stopping(run))

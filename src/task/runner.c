@@ -22,7 +22,7 @@ task_edge_allowed(int64_t from_phase, TaskMark from, int64_t to_phase, TaskMark 
     } edges[] = {
         {TASK_MARK_INTENT, TASK_MARK_INTENT, +1}, {TASK_MARK_INTENT, TASK_MARK_UNDO, 0},
         {TASK_MARK_UNDO, TASK_MARK_UNDO, -1},     {TASK_MARK_INTENT, TASK_MARK_DONE, 0},
-        {TASK_MARK_UNDO, TASK_MARK_DONE, 0},
+        {TASK_MARK_UNDO, TASK_MARK_DONE, 0},      {TASK_MARK_UNDO, TASK_MARK_INTENT, 0},
     };
 
     if (from_phase < 0 || from_phase >= n_steps || to_phase < 0 || to_phase >= n_steps)
@@ -30,9 +30,9 @@ task_edge_allowed(int64_t from_phase, TaskMark from, int64_t to_phase, TaskMark 
     for (size_t i = 0; i < G_N_ELEMENTS(edges); i++) {
         if (edges[i].from != from || edges[i].to != to || to_phase - from_phase != edges[i].delta)
             continue;
-        if (to != TASK_MARK_DONE)
-            return true;
-        return from == TASK_MARK_UNDO ? from_phase == 0 : from_phase == n_steps - 1;
+        if (from == TASK_MARK_UNDO && to != TASK_MARK_UNDO)
+            return from_phase == 0;
+        return to != TASK_MARK_DONE || from_phase == n_steps - 1;
     }
     return false;
 }
@@ -49,15 +49,31 @@ typedef struct Transition {
     const GError *reason;                                     /* of a failure, now or earlier */
 } Transition;
 
+/* All was taken back: is that the end, or does the kind know another way? */
+static bool
+may_begin_again(const Transition *to, StoreTx *tx, TaskAgain *again, GError **err)
+{
+    *again = TASK_AGAIN_NO;
+    return to->status != TASK_FAILED || !to->run->kind->again ||
+           to->run->kind->again(to->run, tx, to->reason, again, err);
+}
+
 static bool
 write_transition(StoreTx *tx, void *opaque, GError **err)
 {
-    Transition *to = opaque;
+    const Transition *asked = opaque;
+    Transition changed = *asked, *to = &changed;
     TaskRun *run = to->run;
     g_autoptr(Task) row = store_get_int(tx, &TASK, run->task->id, err);
+    TaskAgain again;
 
-    if (!row)
+    if (!row || !may_begin_again(to, tx, &again, err))
         return false;
+    if (again != TASK_AGAIN_NO) {
+        to->mark = TASK_MARK_INTENT;
+        to->status = TASK_OPEN;
+        to->reason = NULL;
+    }
     if (row->status != TASK_OPEN || row->phase != run->task->phase || row->mark != run->task->mark)
         return err_set(err, ERR_BUG, "task %" PRId64 " was moved on by somebody else", row->id);
     if (!task_edge_allowed(row->phase, row->mark, to->phase, to->mark, (int64_t)run->kind->n_steps))
@@ -80,9 +96,9 @@ write_transition(StoreTx *tx, void *opaque, GError **err)
     row->updated_at = clock_realtime();
     if (to->status != TASK_OPEN)
         row->ended_at = row->updated_at;
-    if (to->reason) {
-        text_set(&row->error_code, err_code_name(err_code(to->reason)));
-        text_set(&row->error_message, to->reason->message);
+    if (to->reason || again != TASK_AGAIN_NO) {
+        text_set(&row->error_code, to->reason ? err_code_name(err_code(to->reason)) : NULL);
+        text_set(&row->error_message, to->reason ? to->reason->message : NULL);
     }
     g_free(row->state);
     row->state = json_dumps(run->state, JSON_COMPACT | JSON_SORT_KEYS);
@@ -90,6 +106,7 @@ write_transition(StoreTx *tx, void *opaque, GError **err)
         return false;
     task_free(run->task);
     run->task = g_steal_pointer(&row);
+    run->later = again == TASK_AGAIN_LATER;
     return true;
 }
 
@@ -102,15 +119,21 @@ transition(Transition *to, GError **err)
         g_autoptr(GError) error = NULL;
         g_autoptr(RunMessage) message = NULL;
         g_autoptr(Task) before = record_copy(&TASK, to->run->task);
+        json_t *state = json_deep_copy(to->run->state);
 
-        if (store_write(run_store(to->run), write_transition, to, &error))
+        if (store_write(run_store(to->run), write_transition, to, &error)) {
+            json_decref(state);
             return true;
+        }
         task_free(to->run->task); /* the row may have been taken back after we adopted it */
         to->run->task = g_steal_pointer(&before);
         if (!err_is_retriable(error) || run_is_stopping(to->run)) {
+            json_decref(state);
             g_propagate_error(err, g_steal_pointer(&error));
             return false;
         }
+        json_decref(to->run->state); /* and what the outcome wrote is written anew */
+        to->run->state = state;
         log_event(LOG_LEVEL_ERROR, "task", "cannot record a step, trying again", "task",
                   to->run->task->kind, RUN_SUBJECT(to->run), "reason", error->message, NULL);
         message = mailbox_receive(to->run->inbox, clock_monotonic() + TRANSITION_RETRY_US);
@@ -161,6 +184,31 @@ probe_until_known(TaskRun *run, int64_t deadline_us, GError **err)
     }
 }
 
+/* Does somebody want the task to end, and can the current step simply be left out? *err says who.
+ * A transfer that a former godwitd began, for one, cannot. */
+static bool
+is_to_end(TaskRun *run, GError **err)
+{
+    const TaskKind *kind = run->kind;
+
+    if (run->task->phase > kind->cancel_through || kind == &task_server_delete)
+        return false;
+    if (__atomic_load_n(&run->cancelled, __ATOMIC_RELAXED)) {
+        err_set(err, ERR_CANCELLED, "the %s is being %s", *run->server_id ? "server" : "volume",
+                run_is_evacuated(run) ? "evacuated" : "deleted");
+        return true;
+    }
+    return kind->wants_end && kind->wants_end(run, err);
+}
+
+/* There is nothing to do for a server that was deleted while its task waited, nor to take back. */
+static bool
+is_deleted(const TaskRun *run)
+{
+    return run->server && run->server->vm_state == VM_DELETED && !run->volume_id &&
+           run->kind != &task_server_delete && run->kind != &task_server_reconcile;
+}
+
 /* Make the current step happen. False with *err; ERR_CANCELLED while stopping leaves the task open.
  */
 static bool
@@ -175,6 +223,8 @@ do_step(TaskRun *run, GError **err)
 
         if (!run_reload(run, err))
             return false;
+        if (is_deleted(run))
+            return err_set(err, ERR_CONFLICT, "the server was deleted");
         if (ask_first) {
             switch (probe_until_known(run, deadline, err)) {
             case STEP_DONE:
@@ -187,6 +237,8 @@ do_step(TaskRun *run, GError **err)
         }
         if (step->run(run, &error))
             return true;
+        if (!error) /* a step may see the stop without being told why */
+            err_set(&error, ERR_CANCELLED, "godwitd is stopping");
         if (err_outcome_known(error) || attempt == RETRY_LIMIT || run_is_stopping(run)) {
             g_propagate_error(err, g_steal_pointer(&error));
             return false;
@@ -198,6 +250,8 @@ do_step(TaskRun *run, GError **err)
             g_propagate_error(err, g_steal_pointer(&error));
             return false;
         }
+        if (is_to_end(run, err))
+            return false;
         ask_first = true;
     }
 }
@@ -214,11 +268,7 @@ go_forward(TaskRun *run, GError **err)
                            .status = last ? TASK_SUCCEEDED : TASK_OPEN,
                            .outcome = step->commit};
 
-        if (__atomic_load_n(&run->cancelled, __ATOMIC_RELAXED) &&
-            strcmp(run->kind->name, "server-delete") != 0 && run->task->phase == 0)
-            return err_set(err, ERR_CANCELLED, "the %s is being deleted",
-                           *run->server_id ? "server" : "volume");
-        if (!do_step(run, err) || !transition(&next, err))
+        if (is_to_end(run, err) || !do_step(run, err) || !transition(&next, err))
             return false;
         run->taken_up = false;
     }
@@ -251,7 +301,7 @@ undo_step(TaskRun *run)
     for (int attempt = 1; attempt <= UNDO_ATTEMPTS && !run_is_stopping(run); attempt++) {
         g_autoptr(GError) error = NULL;
 
-        if (run_reload(run, &error) && step->undo(run, &error))
+        if (run_reload(run, &error) && (is_deleted(run) || step->undo(run, &error)))
             return;
         log_event(LOG_LEVEL_WARNING, "task", "cannot take a step back", "task", run->task->kind,
                   "step", step->name, RUN_SUBJECT(run), "reason", error->message, NULL);
@@ -291,14 +341,16 @@ turn_back(TaskRun *run, const GError *reason, GError **err)
                        .status = TASK_OPEN,
                        .reason = reason};
 
-    log_event(LOG_LEVEL_WARNING, "task", "failed, taking back", "task", run->task->kind, "step",
-              current_step(run)->name, RUN_SUBJECT(run), "error", err_code_name(err_code(reason)),
-              "reason", reason->message, NULL);
+    log_event(err_code(reason) == ERR_CANCELLED ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "task",
+              "failed, taking back", "task", run->task->kind, "step", current_step(run)->name,
+              RUN_SUBJECT(run), "error", err_code_name(err_code(reason)), "reason", reason->message,
+              NULL);
     return transition(&back, err);
 }
 
-void
-runner_run(TaskRun *run)
+/* To the end, or to the start again (true: go on from there). */
+static bool
+run_once(TaskRun *run)
 {
     g_autoptr(GError) error = NULL;
 
@@ -309,14 +361,14 @@ runner_run(TaskRun *run)
                   "a task of unknown kind stays open: it was made by a newer godwitd", "task",
                   run->task->kind, NULL);
         run_message_free(mailbox_receive(run->inbox, clock_monotonic() + 60 * USEC_PER_SEC));
-        return; /* not at once again */
+        return false; /* not at once again */
     }
     if (go_forward(run, &error)) {
         if (run->task->mark == TASK_MARK_DONE)
             log_event(LOG_LEVEL_INFO, "task", "done", "task", run->task->kind, RUN_SUBJECT(run),
                       NULL);
     } else if (run_is_stopping(run)) {
-        return; /* stays open; the next start takes it up */
+        return false; /* stays open; the next start takes it up */
     } else {
         g_autoptr(GError) reason = g_steal_pointer(&error);
 
@@ -325,10 +377,10 @@ runner_run(TaskRun *run)
     }
     if (run->task->mark == TASK_MARK_UNDO && !go_back(run, &error)) {
         if (run_is_stopping(run))
-            return;
+            return false;
         goto broken;
     }
-    return;
+    return run->task->mark == TASK_MARK_INTENT && !run->later;
 broken:
     log_event(LOG_LEVEL_ERROR, "task",
               "cannot record the end of a task; it stays open and is taken up at the next start",
@@ -336,6 +388,18 @@ broken:
     /* Not to be scheduled again in a tight loop: wait for the stop or for a change of fortune. */
     run->taken_up = true;
     wait_for_news(run, clock_monotonic() + 5 * USEC_PER_SEC);
+    return false;
+}
+
+void
+runner_run(TaskRun *run)
+{
+    while (run_once(run)) {
+        if (run->data && run->data_free)
+            run->data_free(run->data);
+        run->data = NULL;
+        run->taken_up = false;
+    }
 }
 
 /* ---- what steps use
@@ -384,9 +448,29 @@ read_subjects(TaskRun *run, StoreTx *tx, GError **err)
 }
 
 bool
+run_save_state(TaskRun *run, StoreTx *tx, GError **err)
+{
+    g_autoptr(Task) row = store_get_int(tx, &TASK, run->task->id, err);
+
+    if (!row)
+        return false;
+    g_free(row->state);
+    row->state = json_dumps(run->state, JSON_COMPACT | JSON_SORT_KEYS);
+    return store_update(tx, &TASK, row, err);
+}
+
+bool
 run_reload(TaskRun *run, GError **err)
 {
     return run_read(run, read_subjects, err);
+}
+
+/* What is being done to the server by somebody who waits for the end of this very run. */
+static bool
+is_interrupted_by(const TaskRun *run, TaskState state)
+{
+    return (state == TASK_DELETING && run->kind != &task_server_delete) ||
+           (state == TASK_REBUILDING && strcmp(run->kind->name, "server-evacuate") != 0);
 }
 
 bool
@@ -394,10 +478,16 @@ run_update_server(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Server
                   GError **err)
 {
     g_autoptr(Server) server = store_get(tx, &SERVER, run->task->server_id, err);
+    TaskState before;
 
     if (!server)
         return false;
-    change(run, server);
+    if (server->vm_state != VM_DELETED || run->kind == &task_server_delete) {
+        before = server->task_state;
+        change(run, server);
+        if (is_interrupted_by(run, before))
+            server->task_state = before;
+    }
     server->updated_at = clock_realtime();
     if (!store_update(tx, &SERVER, server, err))
         return false;
@@ -421,6 +511,12 @@ run_update_volume(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Volume
     volume_free(run->volume);
     run->volume = g_steal_pointer(&volume);
     return true;
+}
+
+bool
+run_is_evacuated(const TaskRun *run)
+{
+    return __atomic_load_n(&run->cancelled, __ATOMIC_ACQUIRE) && run->evacuated;
 }
 
 RunMessage *

@@ -4,6 +4,8 @@
 
 #include "task/task-priv.h"
 
+#define SHUTDOWN_AGAIN_US (10 * USEC_PER_SEC)
+
 /* ---- placement
  * ------------------------------------------------------------------------------------ */
 
@@ -438,16 +440,34 @@ part_choose_cpu(TaskRun *run, const char *host, char **cpu_xml, GError **err)
     return *cpu_xml != NULL;
 }
 
+void
+part_not_started(TaskRun *run, const GError *error)
+{
+    g_autoptr(DomainInfo) info = NULL;
+
+    if (!err_outcome_known(error))
+        return;
+    info = host_domain_probe(run_hosts(run), run->server->host, run->server->id, DEADLINE_CONTROL,
+                             NULL);
+    if (info && seen_of(info, true) == SEEN_GONE)
+        part_expect_no_clients(run);
+}
+
 bool
 part_start_domain(TaskRun *run, GError **err)
 {
     g_autoptr(ServerSpec) spec = part_server_spec(run, run->server->host, err);
     g_autofree char *machine = NULL, *cpu = NULL;
+    g_autoptr(GError) error = NULL;
 
-    if (!spec || !part_clear_disk_clients(run, err) ||
-        !host_domain_start(run_hosts(run), run->server->host, spec, &machine, &cpu, DEADLINE_WORK,
-                           err))
+    if (!spec || !part_clear_disk_clients(run, err) || !part_expect_clients(run, err))
         return false;
+    if (!host_domain_start(run_hosts(run), run->server->host, spec, &machine, &cpu, DEADLINE_WORK,
+                           &error)) {
+        part_not_started(run, error);
+        g_propagate_error(err, g_steal_pointer(&error));
+        return false;
+    }
     run_set_state_text(run, "machine", machine);
     run_set_state_text(run, "cpu", cpu);
     return part_observe_clients(run, run->server->host, err);
@@ -477,7 +497,8 @@ part_probe_stopped(TaskRun *run, GError **err)
     return seen_of(info, true) == SEEN_GONE ? STEP_DONE : STEP_NOT_DONE;
 }
 
-/* Wait for the STOPPED event of the guest, at most until deadline. True: it is off. */
+/* Wait for the STOPPED event of the guest, at most until deadline, and not for the sake of a server
+ * that is being deleted. True: it is off. */
 static bool
 wait_until_off(TaskRun *run, int64_t deadline, GError **err)
 {
@@ -490,7 +511,7 @@ wait_until_off(TaskRun *run, int64_t deadline, GError **err)
             return false;
         if (seen_of(info, true) == SEEN_GONE)
             return true;
-        if (clock_monotonic() >= deadline)
+        if (clock_monotonic() >= deadline || __atomic_load_n(&run->cancelled, __ATOMIC_RELAXED))
             return false;
         /* Every message of this server may be the end; the second is for a lost event. */
         message = run_receive(run, MIN(deadline, clock_monotonic() + USEC_PER_SEC), err);
@@ -508,13 +529,17 @@ part_power_off(TaskRun *run, bool graceful, GError **err)
     if (graceful) {
         int64_t deadline = clock_monotonic() + run_settings(run)->shutdown_timeout_s * USEC_PER_SEC;
 
-        if (!host_domain_shutdown(run_hosts(run), host, run->server->id, DEADLINE_CONTROL, err))
-            return false;
-        if (wait_until_off(run, deadline, &error))
-            return true;
-        if (error) {
-            g_propagate_error(err, g_steal_pointer(&error));
-            return false;
+        /* A guest that is still booting does not hear it: ask again. */
+        while (clock_monotonic() < deadline &&
+               !__atomic_load_n(&run->cancelled, __ATOMIC_RELAXED)) {
+            if (!host_domain_shutdown(run_hosts(run), host, run->server->id, DEADLINE_CONTROL, err))
+                return false;
+            if (wait_until_off(run, MIN(deadline, clock_monotonic() + SHUTDOWN_AGAIN_US), &error))
+                return true;
+            if (error) {
+                g_propagate_error(err, g_steal_pointer(&error));
+                return false;
+            }
         }
         log_event(LOG_LEVEL_INFO, "task", "the guest did not power off in time, pulling the plug",
                   "server", run->server->id, "host", host, NULL);

@@ -5,10 +5,14 @@
 #include "task/task-priv.h"
 
 static const TaskKind *const kinds[] = {
-    &task_server_create,   &task_server_start,    &task_server_stop,         &task_server_reboot,
-    &task_server_delete,   &task_volume_create,   &task_server_live_migrate, &task_server_reconcile,
-    &task_volume_delete,   &task_volume_extend,   &task_volume_attach,       &task_volume_detach,
-    &task_snapshot_create, &task_snapshot_delete, &task_server_flatten,      &task_volume_flatten,
+    &task_server_create,         &task_server_start,         &task_server_stop,
+    &task_server_reboot,         &task_server_delete,        &task_volume_create,
+    &task_server_live_migrate,   &task_server_reconcile,     &task_volume_delete,
+    &task_volume_extend,         &task_volume_attach,        &task_volume_detach,
+    &task_snapshot_create,       &task_snapshot_delete,      &task_server_flatten,
+    &task_volume_flatten,        &task_server_pause,         &task_server_unpause,
+    &task_server_suspend,        &task_server_resume,        &task_server_resize,
+    &task_server_confirm_resize, &task_server_revert_resize, &task_server_evacuate,
 };
 
 const TaskKind *
@@ -96,11 +100,12 @@ task_submit_live_migration(StoreTx *tx, Server *server, const char *dest, bool c
         .user_id = (char *)request->user_id,
         .type = (char *)"live-migration",
         .status = MIGRATION_ACCEPTED,
-        .phase = (char *)"select",
+        .phase = (char *)"queue",
         .source_host = server->host,
         .dest_host = (char *)dest,
         .dest_given = dest != NULL,
         .flavor_id = server->flavor_id,
+        .priority = request->priority,
         .downtime_ms = -1,
         .total_ms = -1,
         .phases = (char *)"{}",

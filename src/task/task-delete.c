@@ -3,11 +3,12 @@
  *
  *   domain ─► disk
  *
- * The domain goes before the disk: nothing may write to a disk that is being removed. If its node
- * does not answer, the server stays, in ERROR, and says so: a guest that may run on must not lose
- * its record. Its volumes are given back with the row: those that go with the server are deleted by
- * tasks of their own. */
+ * The domain goes before the disk: nothing may write to a disk that is being removed. The memory
+ * of a suspended server goes with its domain. If its node does not answer, the server stays, in
+ * ERROR, and says so: a guest that may run on must not lose its record. Its volumes are given back
+ * with the row: those that go with the server are deleted by tasks of their own. */
 #include "task/disk-clients.h"
+#include "task/resize.h"
 #include "task/task-flatten.h"
 #include "task/task-priv.h"
 
@@ -19,7 +20,8 @@ remove_domain(TaskRun *run, GError **err)
     if (!host)
         return true;
     return host_domain_destroy(run_hosts(run), host, id, DEADLINE_WORK, err) &&
-           host_domain_undefine(run_hosts(run), host, id, DEADLINE_WORK, err);
+           host_domain_undefine(run_hosts(run), host, id, DEADLINE_WORK, err) &&
+           resize_remove_others(run, err);
 }
 
 static bool
@@ -77,6 +79,7 @@ succeed(TaskRun *run, StoreTx *tx, GError **err)
 
     return release_ports(run, tx, err) && part_release_volumes(run, tx, false, err) &&
            part_forget_clients(tx, run->server_id, err) &&
+           resize_end_with_server(run, tx, "the server was deleted before it was confirmed", err) &&
            run_update_server(run, tx, set_deleted, err) &&
            part_finish_action(run, tx, "compute_terminate_instance", host, NULL, err);
 }
@@ -98,7 +101,9 @@ fail(TaskRun *run, StoreTx *tx, const GError *reason, GError **err)
         g_strdup_printf("not deleted: %s; delete it again when that is mended", reason->message);
 
     run_set_state_text(run, "reason", text);
-    return run_update_server(run, tx, set_undeleted, err) &&
+    /* It is in ERROR from now on: nobody could confirm or revert, and give free what it holds. */
+    return resize_end_with_server(run, tx, "its server is being deleted", err) &&
+           run_update_server(run, tx, set_undeleted, err) &&
            part_finish_action(run, tx, "compute_terminate_instance", run->server->host, reason,
                               err);
 }

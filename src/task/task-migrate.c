@@ -14,6 +14,7 @@
  * had it an instant ago. */
 #include <string.h>
 
+#include "task/move-queue.h"
 #include "task/move.h"
 
 /* ---- the Move of a run
@@ -27,6 +28,7 @@ move_free(gpointer data)
     migration_free(move->migration);
     g_clear_error(&move->call_error);
     g_free(move->abort_reason);
+    g_free(move->force_reason);
     g_free(move);
 }
 
@@ -51,7 +53,6 @@ move_get(TaskRun *run, GError **err)
     if (!move) {
         move = g_new0(Move, 1);
         move->began = SWITCH_NOT_KNOWN;
-        move->phase_since = run_state_int(run, "phase_since", run->task->created_at);
         run->data = move;
         run->data_free = move_free;
     }
@@ -75,21 +76,39 @@ add_phase_time(TaskRun *run, const char *phase, int64_t us)
 }
 
 void
-move_enter_phase(TaskRun *run, Move *move, const char *phase)
+move_enter_phase(TaskRun *run, const char *phase)
 {
     const char *last = run_state_text(run, "phase");
     int64_t now = clock_realtime();
 
-    add_phase_time(run, last ? last : "select", now - move->phase_since);
+    add_phase_time(run, last ? last : "queue",
+                   now - run_state_int(run, "phase_since", run->task->created_at));
     run_set_state_text(run, "phase", phase);
     run_set_state_int(run, "phase_since", now);
-    move->phase_since = now;
 }
 
-/* The phase and the times always; what else there is by change, which may be NULL. */
-static bool
-update_migration(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migration *row),
-                 GError **err)
+void
+move_force_phase(TaskRun *run, MoveForce force)
+{
+    json_t *phases;
+
+    move_enter_phase(run, move_force_phases[force]);
+    for (MoveForce other = FORCE_PAUSE; other <= FORCE_POSTCOPY; other++) {
+        const char *name = move_force_phases[other];
+
+        phases = json_object_get(run->state, "phases");
+        if (other == force) {
+            add_phase_time(run, name, 0); /* it is there as soon as it begins */
+        } else if (json_object_get(phases, name)) {
+            add_phase_time(run, move_force_phases[FORCE_NONE],
+                           json_integer_value(json_object_get(phases, name)));
+            json_object_del(phases, name);
+        }
+    }
+}
+
+bool
+move_update(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migration *row), GError **err)
 {
     g_autoptr(Migration) row = store_get_int(tx, &MIGRATION, run->task->migration_id, err);
 
@@ -104,6 +123,10 @@ update_migration(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migrati
         g_free(row->phases);
         row->phases = json_dumps(json_object_get(run->state, "phases"), JSON_COMPACT);
     }
+    if (json_object_get(run->state, "attempts")) {
+        g_free(row->attempts);
+        row->attempts = json_dumps(json_object_get(run->state, "attempts"), JSON_COMPACT);
+    }
     return store_update(tx, &MIGRATION, row, err);
 }
 
@@ -111,16 +134,14 @@ update_migration(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migrati
  * -------------------------------------------------------------------------------------------------
  */
 
-static PlacementRequest
-placement_request(TaskRun *run, const Move *move)
+PlacementRequest
+move_placement(const TaskSettings *settings, const Server *server, const Migration *migration)
 {
-    const TaskSettings *settings = run_settings(run);
-
     return (PlacementRequest){
-        .vcpus = run->server->vcpus,
-        .ram_mb = run->server->ram_mb,
-        .only_host = move->migration->dest_given ? move->migration->dest_host : NULL,
-        .exclude_host = move->migration->source_host,
+        .vcpus = server->vcpus,
+        .ram_mb = server->ram_mb,
+        .only_host = migration->dest_given ? migration->dest_host : NULL,
+        .exclude_host = migration->source_host,
         .needs_storage = true,
         .cpu_ratio = settings->cpu_ratio,
         .ram_ratio = settings->ram_ratio,
@@ -128,13 +149,29 @@ placement_request(TaskRun *run, const Move *move)
     };
 }
 
+/* The error of a choice from no host at all: what was tried before belongs to it. */
+static bool
+no_candidate(TaskRun *run, GError *error, GError **err)
+{
+    g_autoptr(GString) tried = g_string_new(NULL);
+
+    move_append_attempts(run, tried);
+    if (tried->len)
+        g_prefix_error(&error, "%s; ", tried->str);
+    g_propagate_error(err, error);
+    return false;
+}
+
+/* candidates: those that fit and were not tried. A host that takes in as many moves as it may is
+ * one of them, and looked at again when its turn comes. */
 static bool
 read_candidates(TaskRun *run, StoreTx *tx, GError **err)
 {
     Move *move = run->data;
-    PlacementRequest request = placement_request(run, move);
+    PlacementRequest request = move_placement(run_settings(run), run->server, move->migration);
     g_autoptr(GPtrArray) hosts = store_list(tx, &HOST, NULL, err), verdicts = NULL;
     g_autofree HostLoad *loads = NULL;
+    g_autoptr(GError) error = NULL;
     json_t *names;
 
     if (!hosts)
@@ -148,15 +185,15 @@ read_candidates(TaskRun *run, StoreTx *tx, GError **err)
             loads[i].ram_mb_used -= run->server->ram_mb;
             loads[i].vcpus_used -= run->server->vcpus;
         }
-    g_free(placement_choose(&request, loads, hosts->len, err));
-    if (err && *err)
-        return false;
+    g_free(placement_choose(&request, loads, hosts->len, &error));
+    if (error)
+        return no_candidate(run, g_steal_pointer(&error), err);
     verdicts = placement_judge(&request, loads, hosts->len);
     json_object_set_new(run->state, "candidates", names = json_array());
     for (guint i = 0; i < verdicts->len; i++) {
         const PlacementVerdict *verdict = g_ptr_array_index(verdicts, i);
 
-        if (!verdict->reason)
+        if (!verdict->reason && !move_was_tried(run, verdict->host->name))
             json_array_append_new(names, json_string(verdict->host->name));
     }
     return true;
@@ -165,16 +202,11 @@ read_candidates(TaskRun *run, StoreTx *tx, GError **err)
 static bool
 select_hosts(TaskRun *run, GError **err)
 {
-    Move *move = move_get(run, err);
-    g_autoptr(GError) error = NULL;
+    const char *phase = run_state_text(run, "phase");
 
-    if (!move)
-        return false;
-    if (!run_read(run, read_candidates, &error)) {
-        g_propagate_error(err, g_steal_pointer(&error));
-        return false;
-    }
-    return true;
+    if (!phase || strcmp(phase, "queue") == 0)
+        move_enter_phase(run, "select");
+    return move_get(run, err) && run_read(run, read_candidates, err);
 }
 
 static void
@@ -186,8 +218,8 @@ set_preparing(TaskRun *run, Migration *row)
 static bool
 commit_select(TaskRun *run, StoreTx *tx, GError **err)
 {
-    move_enter_phase(run, run->data, "check");
-    return update_migration(run, tx, set_preparing, err);
+    move_enter_phase(run, "check");
+    return move_update(run, tx, set_preparing, err);
 }
 
 /* ---- check
@@ -257,7 +289,11 @@ check_host(TaskRun *run, Move *move, const char *cpu, const char *dest, GError *
         return false;
     if (cpu && !host_cpu_compare(run_hosts(run), dest, cpu, settings->virt_type,
                                  run->server->machine, DEADLINE_CONTROL, err)) {
-        g_prefix_error(err, "the guest's CPU does not fit %s: ", dest);
+        g_prefix_error(err,
+                       err && err_is(*err, ERR_UNSUPPORTED)
+                           ? "the guest's CPU does not fit %s: "
+                           : "cannot see whether the guest's CPU fits %s: ",
+                       dest);
         return false;
     }
     if (!part_check_bridges(run, dest, err))
@@ -274,7 +310,32 @@ check_host(TaskRun *run, Move *move, const char *cpu, const char *dest, GError *
     return true;
 }
 
-/* The first candidate that passes; with none, the reasons of all. */
+typedef struct PlaceQuestion {
+    TaskRun *run;
+    const char *host;
+    bool has_place;
+} PlaceQuestion;
+
+static bool
+read_place(StoreTx *tx, void *opaque, GError **err)
+{
+    PlaceQuestion *question = opaque;
+
+    return move_queue_has_place(tx, run_settings(question->run), question->host,
+                                question->run->task->migration_id, &question->has_place, err);
+}
+
+/* One that was given was admitted with its place. */
+static bool
+has_place(TaskRun *run, const Move *move, const char *host)
+{
+    PlaceQuestion question = {run, host, true};
+
+    return move->migration->dest_given ||
+           !store_read(run_store(run), read_place, &question, NULL) || question.has_place;
+}
+
+/* The first candidate that passes and has a place; with none, the reasons of all. */
 static bool
 check(TaskRun *run, GError **err)
 {
@@ -282,6 +343,7 @@ check(TaskRun *run, GError **err)
     g_autofree char *cpu = NULL;
     g_autoptr(GString) reasons = g_string_new(NULL);
     ErrCode code = ERR_CONFLICT;
+    bool full = false;
     json_t *name;
     size_t i;
 
@@ -294,14 +356,25 @@ check(TaskRun *run, GError **err)
     json_array_foreach(json_object_get(run->state, "candidates"), i, name)
     {
         g_autoptr(GError) error = NULL;
+        const char *host = json_string_value(name);
 
-        if (check_host(run, move, cpu, json_string_value(name), &error))
+        if (!has_place(run, move, host)) {
+            full = true;
+            continue;
+        }
+        if (check_host(run, move, cpu, host, &error))
             return true;
         code = err_code(error) == ERR_UNREACHABLE || err_code(error) == ERR_TIMEOUT
                    ? ERR_BACKEND
                    : err_code(error);
-        g_string_append_printf(reasons, "%s%s", reasons->len ? "; " : "", error->message);
+        if (move->migration->dest_given)
+            g_string_append(reasons, error->message);
+        else
+            move_note_attempt(run, host, error);
     }
+    if (full)
+        return move_put_back(run, err);
+    move_append_attempts(run, reasons);
     return err_set(err, code, "%s", reasons->len ? reasons->str : "no host is left to move to");
 }
 
@@ -328,24 +401,35 @@ reserve_now(TaskRun *run, GError **err)
 static bool
 commit_check(TaskRun *run, StoreTx *tx, GError **err)
 {
-    move_enter_phase(run, run->data, "reserve");
+    move_enter_phase(run, "reserve");
     return true;
+}
+
+/* In this very transaction the host must have a place for it still. */
+static bool
+reserve_host(TaskRun *run, StoreTx *tx, const Move *move, GError **err)
+{
+    PlacementRequest request = move_placement(run_settings(run), run->server, move->migration);
+    const char *dest = run_state_text(run, "dest");
+    g_autofree char *chosen = NULL;
+    bool has_room;
+
+    request.only_host = dest;
+    if (!move_queue_has_place(tx, run_settings(run), dest, move->migration->id, &has_room, err))
+        return false;
+    return has_room ? part_choose_host(run, tx, &request, &chosen, err) : move_put_back(run, err);
 }
 
 static bool
 commit_reserve(TaskRun *run, StoreTx *tx, GError **err)
 {
-    Move *move = run->data;
-    PlacementRequest request = placement_request(run, move);
-    g_autofree char *chosen = NULL;
+    const Move *move = run->data;
 
-    if (!move->migration->dest_given) { /* a given host is reserved since the request */
-        request.only_host = run_state_text(run, "dest");
-        if (!part_choose_host(run, tx, &request, &chosen, err))
-            return false;
-    }
-    move_enter_phase(run, move, "prepare");
-    return update_migration(run, tx, set_reserved, err);
+    /* a given host is reserved since the request */
+    if (!move->migration->dest_given && !reserve_host(run, tx, move, err))
+        return false;
+    move_enter_phase(run, "prepare");
+    return move_update(run, tx, set_reserved, err);
 }
 
 /* ---- prepare
@@ -361,6 +445,7 @@ prepare(TaskRun *run, GError **err)
 
     if (!move)
         return false;
+    task_engine_wake(run->engine); /* it no longer stands in the way to other hosts */
     dest = move->migration->dest_host;
     there = host_domain_probe(run_hosts(run), dest, run->server->id, DEADLINE_CONTROL, err);
     if (!there)
@@ -377,8 +462,8 @@ prepare(TaskRun *run, GError **err)
 static bool
 commit_prepare(TaskRun *run, StoreTx *tx, GError **err)
 {
-    move_enter_phase(run, run->data, "transfer");
-    return update_migration(run, tx, NULL, err);
+    move_enter_phase(run, "transfer");
+    return move_update(run, tx, NULL, err);
 }
 
 /* ---- transfer, switch, commit
@@ -410,33 +495,53 @@ set_switched(TaskRun *run, Migration *row)
     row->downtime_limit_ms = move->downtime_limit_ms;
 }
 
+/* The clock saw transfer, switch and commit as one; split them. A guest that was paused on request
+ * stands still from then on, so that no switch is to be told apart; of a post-copy the switch lies
+ * in the middle. */
+static void
+record_switch(TaskRun *run, const Move *move)
+{
+    int64_t now = clock_monotonic(), before, after = 0, switching = -1;
+    g_autofree char *phase = g_strdup(run_state_text(run, "phase"));
+    json_t *phases;
+
+    move_enter_phase(run, "cleanup");
+    if (!phase || !move->resumed_at || !move->suspended_at || move->resumed_at < move->suspended_at)
+        return;
+    if (strcmp(phase, "pause") != 0)
+        switching = move->resumed_at - move->suspended_at;
+    if (strcmp(phase, "post-copy") != 0)
+        after = now - move->resumed_at;
+    phases = json_object_get(run->state, "phases");
+    before = json_integer_value(json_object_get(phases, phase)) - MAX(switching, 0) - after;
+    json_object_set_new(phases, phase, json_integer(MAX(before, 0)));
+    if (switching >= 0)
+        json_object_set_new(phases, "switch", json_integer(switching));
+    if (after)
+        json_object_set_new(phases, "commit", json_integer(after));
+}
+
 static bool
 commit_transfer(TaskRun *run, StoreTx *tx, GError **err)
 {
-    Move *move = run->data;
-    int64_t now = clock_monotonic();
+    const Move *move = run->data;
 
-    if (move->suspended_at &&
-        move->resumed_at >= move->suspended_at) { /* split what the clock saw as one */
-        int64_t since_resumed = now - move->resumed_at,
-                switching = move->resumed_at - move->suspended_at;
-
-        move_enter_phase(run, move, "cleanup");
-        add_phase_time(run, "transfer", 0);
-        json_t *phases = json_object_get(run->state, "phases");
-        int64_t transfer =
-            json_integer_value(json_object_get(phases, "transfer")) - since_resumed - switching;
-
-        json_object_set_new(phases, "transfer", json_integer(MAX(transfer, 0)));
-        json_object_set_new(phases, "switch", json_integer(switching));
-        json_object_set_new(phases, "commit", json_integer(since_resumed));
-    } else {
-        move_enter_phase(run, move, "cleanup");
-    }
+    record_switch(run, move);
     return run_update_server(run, tx, set_on_dest, err) &&
-           update_migration(run, tx, set_switched, err) &&
+           move_update(run, tx, set_switched, err) &&
            part_finish_action(run, tx, "compute_live_migration", move->migration->dest_host, NULL,
                               err);
+}
+
+/* A pause that was to help the move is nobody's wish once the move is off. */
+static bool
+end_pause(TaskRun *run, const Move *move, GError **err)
+{
+    if (g_strcmp0(run_state_text(run, "phase"), move_force_phases[FORCE_PAUSE]) != 0 ||
+        g_strcmp0(run_state_text(run, "end"), "source") != 0 || run->server->vm_state == VM_PAUSED)
+        return true;
+    return host_domain_resume(run_hosts(run), move->migration->source_host, run->task->server_id,
+                              DEADLINE_CONTROL, err);
 }
 
 /* Only ever after the guest was seen to run on the source, or to run nowhere. */
@@ -448,15 +553,17 @@ undo_transfer(TaskRun *run, GError **err)
     const char *id = run->task->server_id, *dest;
     g_autoptr(DomainInfo) there = NULL;
 
-    if (!move)
+    if (!move || !end_pause(run, move, err))
         return false;
     dest = move->migration->dest_host;
-    if (!end || strcmp(end, "unknown") == 0 || !hosts_is_connected(run_hosts(run), dest))
+    if (!end || strcmp(end, "unknown") == 0 || strcmp(end, "split") == 0 ||
+        !hosts_is_connected(run_hosts(run), dest))
         return true; /* the sweep after a reconnect looks after it */
     there = host_domain_probe(run_hosts(run), dest, id, DEADLINE_CONTROL, err);
     if (!there)
         return false;
-    if (there->state == DOMAIN_PAUSED_INCOMING &&
+    /* one whose libvirtd was started anew does not know any more that it was coming in */
+    if ((there->state == DOMAIN_PAUSED_INCOMING || there->state == DOMAIN_PAUSED_MIGRATED) &&
         !host_domain_destroy(run_hosts(run), dest, id, DEADLINE_CONTROL, err))
         return false;
     if (there->state == DOMAIN_RUNNING || there->state == DOMAIN_ABSENT)
@@ -510,16 +617,17 @@ succeed(TaskRun *run, StoreTx *tx, GError **err)
 {
     bool lost = g_strcmp0(run_state_text(run, "end"), "nowhere") == 0;
 
-    move_enter_phase(run, run->data, "done");
+    move_enter_phase(run, "done");
     return run_update_server(run, tx, lost ? set_lost : set_uncertainty, err) &&
-           update_migration(run, tx, set_completed, err);
+           move_update(run, tx, set_completed, err);
 }
 
 static void
 set_failed(TaskRun *run, Migration *row)
 {
     const char *phase = run_state_text(run, "phase");
-    bool touched = phase && strcmp(phase, "transfer") == 0;
+    bool touched = phase && (strcmp(phase, "transfer") == 0 || strcmp(phase, "pause") == 0 ||
+                             strcmp(phase, "post-copy") == 0);
 
     row->status = g_strcmp0(run->task->error_code, err_code_name(ERR_CANCELLED)) == 0
                       ? MIGRATION_CANCELLED
@@ -541,7 +649,7 @@ set_where_it_is(TaskRun *run, Server *server)
     if (g_strcmp0(end, "stopped") == 0) {
         server->vm_state = VM_STOPPED;
         server->power_state = POWER_SHUTDOWN;
-    } else if (g_strcmp0(end, "nowhere") == 0) {
+    } else if (g_strcmp0(end, "nowhere") == 0 || g_strcmp0(end, "split") == 0) {
         server->vm_state = VM_ERROR;
         server->power_state = POWER_SHUTDOWN;
         server->fault_code = 500;
@@ -553,11 +661,11 @@ set_where_it_is(TaskRun *run, Server *server)
 static bool
 fail(TaskRun *run, StoreTx *tx, const GError *reason, GError **err)
 {
-    if (run->data)
-        move_enter_phase(run, run->data,
-                         run_state_text(run, "phase") ? run_state_text(run, "phase") : "select");
+    g_autofree char *phase = g_strdup(run_state_text(run, "phase"));
+
+    move_enter_phase(run, phase ? phase : "queue");
     return run_update_server(run, tx, set_where_it_is, err) &&
-           update_migration(run, tx, set_failed, err) &&
+           move_update(run, tx, set_failed, err) &&
            part_finish_action(run, tx, "compute_live_migration", run->server->host, reason, err);
 }
 
@@ -578,6 +686,17 @@ static const TaskStep steps[] = {
     {"cleanup", NULL, clean_up, part_record_clients, NULL},
 };
 
+static bool
+wants_end(TaskRun *run, GError **err)
+{
+    const Move *move = move_get(run, NULL);
+
+    if (!move || move->migration->wish != WISH_ABORT)
+        return false;
+    err_set(err, ERR_CANCELLED, "it was aborted on request before the guest was touched");
+    return true;
+}
+
 const TaskKind task_server_live_migrate = {
     .name = "server-live-migrate",
     .steps = steps,
@@ -585,4 +704,7 @@ const TaskKind task_server_live_migrate = {
     .unreachable_wait_us = 60 * USEC_PER_SEC,
     .succeed = succeed,
     .fail = fail,
+    .cancel_through = 3, /* prepare */
+    .wants_end = wants_end,
+    .again = move_again,
 };

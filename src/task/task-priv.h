@@ -16,7 +16,7 @@
  *             UNDO 0 ◄──── UNDO 1 ◄──── … ◄── UNDO n-1
  *               │
  *               ▼
- *             DONE (failed)
+ *             DONE (failed), or INTENT 0: everything was taken back, begin again another way
  *
  * INTENT p is committed before step p touches anything outside, in the same transaction as the
  * outcome of step p-1. Whoever finds a task at INTENT p after a crash knows that step p may have
@@ -46,6 +46,12 @@ typedef struct TaskStep {
     bool (*undo)(TaskRun *run, GError **err);
 } TaskStep;
 
+typedef enum TaskAgain { /* all that a task did was taken back: what now? */
+    TASK_AGAIN_NO,
+    TASK_AGAIN_NOW,
+    TASK_AGAIN_LATER, /* it stays open without a thread until the scheduler finds that it may run */
+} TaskAgain;
+
 typedef struct TaskKind {
     const char *name;
     const TaskStep *steps;
@@ -55,12 +61,23 @@ typedef struct TaskKind {
     /* The last transaction. reason is what made it fail. */
     bool (*succeed)(TaskRun *run, StoreTx *tx, GError **err);
     bool (*fail)(TaskRun *run, StoreTx *tx, const GError *reason, GError **err);
+    /* A task that is to end (a delete waits behind it, or wants_end says so) ends at the start of a
+     * step up to this one; later steps see to it themselves. */
+    int64_t cancel_through;
+    /* Did somebody ask for the end of just this task? Asked at the start of those steps. May be
+     * NULL. *err: ERR_CANCELLED and who or why. */
+    bool (*wants_end)(TaskRun *run, GError **err);
+    /* In the transaction that would be the last of a failed task: fail it, or begin again? Writes
+     * what is to be done differently. May be NULL. */
+    bool (*again)(TaskRun *run, StoreTx *tx, const GError *reason, TaskAgain *again, GError **err);
 } TaskKind;
 
 extern const TaskKind task_server_create, task_server_start, task_server_stop, task_server_reboot,
     task_server_delete, task_server_live_migrate, task_server_reconcile, task_volume_create,
     task_volume_delete, task_volume_extend, task_volume_attach, task_volume_detach,
-    task_snapshot_create, task_snapshot_delete, task_server_flatten, task_volume_flatten;
+    task_snapshot_create, task_snapshot_delete, task_server_flatten, task_volume_flatten,
+    task_server_pause, task_server_unpause, task_server_suspend, task_server_resume,
+    task_server_resize, task_server_confirm_resize, task_server_revert_resize, task_server_evacuate;
 const TaskKind *task_kind_find(const char *name);
 
 typedef enum RunMessageKind {
@@ -68,12 +85,17 @@ typedef enum RunMessageKind {
     RUN_MOVE_END, /* the migrate call of this task returned */
     RUN_PROGRESS, /* statistics of the running move were read */
     RUN_CANCEL,   /* somebody wants this task to stop */
+    RUN_ABORTED,  /* the node was asked to abort the move */
+    RUN_FORCED,   /* the node was asked to force the move to its end */
+    RUN_WISH,     /* somebody wrote a wish into the migration: read it */
 } RunMessageKind;
 typedef struct RunMessage {
     RunMessageKind kind;
     HostEvent *event; /* RUN_EVENT */
-    GError *error; /* RUN_MOVE_END: NULL = the call returned 0; RUN_PROGRESS: why there are none */
-    bool job_active;           /* RUN_PROGRESS */
+    GError *error;    /* RUN_MOVE_END: NULL = the call returned 0; RUN_PROGRESS: why there are none;
+                         RUN_ABORTED, RUN_FORCED: why not */
+    bool job_active;  /* RUN_PROGRESS */
+    int64_t memory_processed;  /* RUN_PROGRESS: bytes that have crossed */
     int64_t downtime_limit_ms; /* RUN_PROGRESS: in force now */
 } RunMessage;
 void run_message_free(RunMessage *message);
@@ -91,7 +113,9 @@ struct TaskRun {
     json_t *state;   /* what steps found out; saved with each transition */
     json_t *params;
     bool taken_up;  /* the current step may have happened before this run */
-    bool cancelled; /* somebody wants it stopped (a delete waits behind it) */
+    bool later;     /* it was put back: open, and nobody is at work on it */
+    bool cancelled; /* somebody wants it stopped (a delete or an evacuation waits behind it) */
+    bool evacuated; /* it is an evacuation: the server's node is taken for dead */
     Mailbox *inbox; /* RunMessage; bounded */
     void *data;     /* the kind's own, freed by data_free */
     GDestroyNotify data_free;
@@ -106,6 +130,8 @@ const TaskSettings *run_settings(TaskRun *run);
 
 bool run_write(TaskRun *run, bool (*fn)(TaskRun *run, StoreTx *tx, GError **err), GError **err);
 bool run_read(TaskRun *run, bool (*fn)(TaskRun *run, StoreTx *tx, GError **err), GError **err);
+/* Keep run->state within a step: for what must be known to who takes it up. */
+bool run_save_state(TaskRun *run, StoreTx *tx, GError **err);
 bool run_reload(TaskRun *run, GError **err); /* server and volume, as far as it has them */
 /* Read-change-write of the server row inside tx; also refreshes run->server. */
 bool run_update_server(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Server *server),
@@ -121,6 +147,7 @@ bool run_update_volume(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, V
  * ERR_CANCELLED (run_is_stopping). */
 RunMessage *run_receive(TaskRun *run, int64_t deadline_us, GError **err);
 bool run_is_stopping(const TaskRun *run);
+bool run_is_evacuated(const TaskRun *run); /* an evacuation waits for its end */
 /* Wait until host is connected. ERR_UNREACHABLE at the deadline. */
 bool run_wait_host(TaskRun *run, const char *host, int64_t deadline_us, GError **err);
 /* Forget queued messages: before a step whose events must be its own. */
@@ -203,6 +230,13 @@ bool part_clear_disk_clients(TaskRun *run, GError **err);
  */
 bool part_observe_clients(TaskRun *run, const char *host, GError **err);
 bool part_record_clients(TaskRun *run, StoreTx *tx, GError **err);
+/* Before a QEMU is started, once nobody has its disks open: whoever is recorded is a client of the
+ * past, and the new one is not known until it is recorded. */
+bool part_expect_clients(TaskRun *run, GError **err);
+/* It did not start after all, and nothing of it is there: by the node's word; and if the node,
+ * asked after error, says so. */
+void part_expect_no_clients(TaskRun *run);
+void part_not_started(TaskRun *run, const GError *error);
 
 /* The console log goes on on host. */
 void part_console_add(Server *server, const char *host);
@@ -226,6 +260,7 @@ typedef enum Seen { /* what a probe of one node answered */
     SEEN_MOVING,             /* source: runs, and a migration job is active */
     SEEN_STOPPED_FOR_SWITCH, /* source: paused by migration */
     SEEN_INCOMING,           /* destination: QEMU waits for the stream */
+    SEEN_POSTCOPY, /* source: handed over, but memory that the guest needs is still here */
 } Seen;
 extern const char *const seen_names[];
 

@@ -46,9 +46,11 @@ typedef struct TaskRequest {
     const char *request_id, *user_id, *project_id;
     const char *host; /* target host, NULL: choose */
     int64_t migration_id;
-    const char *params; /* JSON object; NULL: {} */
-    int64_t priority;   /* of a live migration, see Migration */
+    const char *params;           /* JSON object; NULL: {} */
+    int64_t priority;             /* of a live migration, see Migration */
+    const TaskSettings *settings; /* borrowed; by which hosts are judged: for a resize */
 } TaskRequest;
+const TaskSettings *task_engine_settings(TaskEngine *engine);
 
 /* Inside the caller's write transaction: check the action's rule against the server, set its
  * task_state, write the instance action and the task. ERR_CONFLICT as action_rule_permits. After
@@ -64,21 +66,28 @@ bool task_submit_live_migration(StoreTx *tx, Server *server, const char *dest, b
 bool task_submit_move_wish(StoreTx *tx, Migration *migration, MigrationWish wish, GError **err);
 /* Insert the migration row and its task for "resize" (flavor given) or "migrate" (flavor NULL: a
  * cold migration, always to another host). dest may be NULL. ERR_INVALID: the flavor is the same,
- * or its disk smaller. */
+ * or its disk smaller; dest is unknown, not up, or the server's own host; no host can hold it.
+ * ERR_CONFLICT: the server's state, or its host's. */
 bool task_submit_resize(StoreTx *tx, Server *server, const Flavor *flavor, const char *dest,
                         bool caller_is_admin, const TaskRequest *request, int64_t *migration_id,
                         GError **err);
-/* "confirmResize", "revertResize" of the server's resize or cold migration that is finished. */
+/* "confirmResize", "revertResize" of the server's resize or cold migration that is finished.
+ * ERR_CONFLICT: there is none; or a revert, and one of its two nodes is away. */
 bool task_submit_end_resize(StoreTx *tx, const char *action, Server *server, bool caller_is_admin,
                             const TaskRequest *request, GError **err);
+/* Does a resize that is neither confirmed nor reverted keep a domain of this server defined, off,
+ * on host? */
+bool task_resize_holds(StoreTx *tx, const char *server_id, const char *host);
 typedef struct EvacuateRequest {
-    const char *dest;     /* NULL: choose */
-    const char *override; /* an administrator vouches that the node is off, and why; NULL: no.
-                             Needed where neither the storage nor a command can fence */
-    bool leave_stopped;   /* microversion 2.95: not started on its new host */
+    const char *dest;         /* NULL: choose */
+    const char *override;     /* an administrator vouches that the node is off, and why; NULL: no.
+                                 Needed where neither the storage nor a command can fence */
+    bool leave_stopped;       /* microversion 2.95: not started on its new host */
+    const TaskEngine *engine; /* knows what can fence; NULL: nothing can */
 } EvacuateRequest;
 /* Insert the migration row and its task: the server's node is dead, bring it up elsewhere.
- * ERR_CONFLICT: the node is up (neither down nor forced down), or there is no fence. */
+ * ERR_CONFLICT: the node is up (neither down nor forced down), dest cannot take it, or there is no
+ * fence. ERR_NOT_FOUND: there is no such dest. */
 bool task_submit_evacuate(StoreTx *tx, Server *server, const EvacuateRequest *evacuate,
                           bool caller_is_admin, const TaskRequest *request, int64_t *migration_id,
                           GError **err);

@@ -1,30 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* sweep.c: a node came (back): learn what it is, what it sees and what runs there */
-#include "watch/sweep.h"
+#include "watch/sweep-priv.h"
 
 #include <string.h>
 
 #include "task/visibility.h"
+#include "watch/fence-watch.h"
 
 /* "physmem: Fix migration dirty bitmap coherency with TCG memory access" came with it. */
 #define TCG_SAFE_QEMU 8002002
 
 #define ASK_DEADLINE  (clock_monotonic() + 30 * USEC_PER_SEC)
-
-typedef struct Sweep {
-    Store *store;
-    TaskEngine *tasks;
-    Hosts *hosts;
-    char *host, *uri, *virt_type;
-    HostFacts *facts;
-    GPtrArray *domains;
-    GError *storage_error;
-    int64_t disk_gb, disk_free_gb;
-    bool is_new;      /* the node has just been connected */
-    bool was_visible; /* the storage, at the last sweep */
-    bool is_other;    /* not, or not for sure, the machine that the record means */
-    bool submitted;
-} Sweep;
 
 static void
 sweep_free(Sweep *sweep)
@@ -38,25 +24,11 @@ sweep_free(Sweep *sweep)
     g_free(sweep);
 }
 
-static DomainInfo *
-find_domain(GPtrArray *domains, const char *uuid)
-{
-    for (guint i = 0; i < domains->len; i++) {
-        DomainInfo *info = g_ptr_array_index(domains, i);
-
-        if (strcmp(info->uuid, uuid) == 0)
-            return info;
-    }
-    return NULL;
-}
-
 /* ---- the host's row
  * --------------------------------------------------------------------------------------- */
 
-/* The row of the host as it was asked; NULL: it was removed, or is reached by another URI since,
- * and what was heard over the former connection says nothing about it. */
-static Host *
-host_asked(StoreTx *tx, const Sweep *sweep)
+Host *
+sweep_host_row(StoreTx *tx, const Sweep *sweep)
 {
     const StoreCond where[] = {
         {"name", STORE_EQ, sweep->host, 0}, {"uri", STORE_EQ, sweep->uri, 0}, {NULL}};
@@ -78,24 +50,41 @@ same_node_twice(StoreTx *tx, const Host *host, const char *uuid, char **other)
     return true;
 }
 
+/* Was the host's machine taken for dead, and not seen to be rid of its guests since? A count that
+ * cannot be had: as if it was. */
+static bool
+has_remains(StoreTx *tx, const Host *host)
+{
+    const StoreCond fences[] = {{"host", STORE_EQ, host->name, 0}, {NULL}};
+    const StoreCond moves[] = {{"source_host", STORE_EQ, host->name, 0},
+                               {"type", STORE_EQ, "evacuation", 0},
+                               {"status", STORE_EQ, NULL, MIGRATION_DONE},
+                               {NULL}};
+
+    return store_count(tx, &FENCE, fences, NULL) != 0 ||
+           store_count(tx, &MIGRATION, moves, NULL) != 0;
+}
+
 /* A URI that leads to another machine would have its guests taken for stopped, and started a second
- * time. It is another one if its UUID is, and it has none of the guests that run on the host. */
+ * time; and what was evacuated would be taken for gone, and be let into the storage again. It is
+ * another one if its UUID is, and it has none of the guests that run on the host. */
 static bool
 is_other_machine(StoreTx *tx, const Sweep *sweep, const Host *host)
 {
     const StoreCond where[] = {{"host", STORE_EQ, host->name, 0}, {NULL}};
     g_autoptr(GPtrArray) servers = NULL;
-    bool misses = false;
+    bool misses;
 
     if (!host->libvirt_uuid || strcmp(host->libvirt_uuid, sweep->facts->libvirt_uuid) == 0)
         return false;
+    misses = has_remains(tx, host);
     servers = store_list(tx, &SERVER, &(StoreQuery){.where = where}, NULL);
     for (guint i = 0; servers && i < servers->len; i++) {
         const Server *server = g_ptr_array_index(servers, i);
 
         if (server->vm_state != VM_ACTIVE && server->vm_state != VM_PAUSED)
             continue;
-        if (find_domain(sweep->domains, server->id))
+        if (sweep_find_domain(sweep, server->id))
             return false;
         misses = true;
     }
@@ -108,7 +97,7 @@ record_other_machine(StoreTx *tx, const Sweep *sweep, Host *host, GError **err)
     g_autofree char *reason = g_strdup_printf(
         "%s leads to another machine (host UUID %s) than the one on which its servers run (%s): "
         "give the right URI with `godwit host set`; if the machine was replaced, stop these "
-        "servers",
+        "servers, or, if they were evacuated, remove the host with force and add it again",
         host->uri, sweep->facts->libvirt_uuid, host->libvirt_uuid);
 
     if (host->state != HOST_DOWN)
@@ -125,7 +114,7 @@ record_host(StoreTx *tx, void *opaque, GError **err)
 {
     Sweep *sweep = opaque;
     const HostFacts *facts = sweep->facts;
-    g_autoptr(Host) host = host_asked(tx, sweep);
+    g_autoptr(Host) host = sweep_host_row(tx, sweep);
     g_autofree char *other = NULL;
     int64_t now = clock_realtime();
 
@@ -176,99 +165,11 @@ record_host(StoreTx *tx, void *opaque, GError **err)
     return store_update(tx, &HOST, host, err);
 }
 
-/* ---- its domains
- * -----------------------------------------------------------------------------------------------
- */
-
-/* A domain of ours on this node that the record has elsewhere, or nowhere. */
-static bool
-judge_stray(StoreTx *tx, Sweep *sweep, const DomainInfo *info, GError **err)
-{
-    g_autoptr(Server) server = store_get(tx, &SERVER, info->uuid, NULL);
-
-    if (!info->ours)
-        return true; /* foreign: never touched */
-    if (!server) {
-        log_event(LOG_LEVEL_WARNING, "watch",
-                  "a domain carries Godwit's mark but no server has its id; it is left alone",
-                  "host", sweep->host, "domain", info->name, "uuid", info->uuid, NULL);
-        return true;
-    }
-    if (server->vm_state != VM_DELETED &&
-        (g_strcmp0(server->host, sweep->host) == 0 || server->task_state != TASK_NONE))
-        return true;
-    sweep->submitted = true;
-    return task_submit_reconcile(tx, server->id, sweep->host, err);
-}
-
-/* Does what runs here differ from the record? */
-static bool
-differs(const Server *server, const DomainInfo *info)
-{
-    bool runs = info && info->state == DOMAIN_RUNNING,
-         paused = info && info->state == DOMAIN_PAUSED;
-    bool off = !info || info->state == DOMAIN_SHUTOFF || info->state == DOMAIN_CRASHED;
-
-    switch (server->vm_state) {
-    case VM_ACTIVE:
-        return !runs;
-    case VM_PAUSED:
-        return !paused;
-    case VM_STOPPED:
-        return !off;
-    case VM_BUILDING:
-    case VM_SUSPENDED:
-    case VM_RESIZED:
-    case VM_ERROR:
-    case VM_DELETED:
-        return false;
-    }
-    return false;
-}
-
-static bool
-compare_domains(StoreTx *tx, void *opaque, GError **err)
-{
-    Sweep *sweep = opaque;
-    const StoreCond where[] = {
-        {"host", STORE_EQ, sweep->host, 0}, {"vm_state", STORE_NE, NULL, VM_DELETED}, {NULL}};
-    const StoreCond doubtful[] = {
-        {"uncertainty", STORE_NOT_NULL, NULL, 0}, {"vm_state", STORE_NE, NULL, VM_DELETED}, {NULL}};
-    g_autoptr(GPtrArray) here = NULL, doubts = NULL;
-
-    if (sweep->is_other)
-        return true;
-    here = store_list(tx, &SERVER, &(StoreQuery){.where = where}, err);
-    doubts = here ? store_list(tx, &SERVER, &(StoreQuery){.where = doubtful}, err) : NULL;
-
-    if (!doubts)
-        return false;
-    for (guint i = 0; i < sweep->domains->len; i++)
-        if (!judge_stray(tx, sweep, g_ptr_array_index(sweep->domains, i), err))
-            return false;
-    for (guint i = 0; i < here->len; i++) {
-        const Server *server = g_ptr_array_index(here, i);
-
-        if (server->task_state != TASK_NONE ||
-            !differs(server, find_domain(sweep->domains, server->id)))
-            continue;
-        sweep->submitted = true;
-        if (!task_submit_reconcile(tx, server->id, sweep->host, err))
-            return false;
-    }
-    for (guint i = 0; i < doubts->len; i++) {
-        sweep->submitted = true;
-        if (!task_submit_reconcile(tx, ((Server *)g_ptr_array_index(doubts, i))->id, NULL, err))
-            return false;
-    }
-    return true;
-}
-
 static bool
 record_gone(StoreTx *tx, void *opaque, GError **err)
 {
     Sweep *sweep = opaque;
-    g_autoptr(Host) host = host_asked(tx, sweep);
+    g_autoptr(Host) host = sweep_host_row(tx, sweep);
 
     if (!host)
         return true;
@@ -283,7 +184,7 @@ static bool
 read_was_visible(StoreTx *tx, void *opaque, GError **err)
 {
     Sweep *sweep = opaque;
-    g_autoptr(Host) host = host_asked(tx, sweep);
+    g_autoptr(Host) host = sweep_host_row(tx, sweep);
 
     sweep->was_visible = host && host->storage_visible;
     return true;
@@ -346,7 +247,7 @@ sweep_thread(void *opaque)
     g_autoptr(GError) error = NULL;
 
     if (!ask_node(sweep, &error) || !store_write(sweep->store, record_host, sweep, &error) ||
-        !store_write(sweep->store, compare_domains, sweep, &error) ||
+        !store_write(sweep->store, sweep_compare_domains, sweep, &error) ||
         !still_connected(sweep, &error))
         log_event(LOG_LEVEL_WARNING, "watch",
                   "cannot take stock of a host; it is tried again at its next connect", "host",
@@ -356,6 +257,9 @@ sweep_thread(void *opaque)
                   sweep->facts->encryption, "storage",
                   sweep->storage_error ? "not visible" : "visible", NULL);
     tell_tasks(sweep);
+    /* Before a reconciliation does the same: its record says what was found. */
+    if (!error && !sweep->is_other)
+        fence_watch_connected(sweep->tasks, sweep->host);
     if (sweep->submitted)
         task_engine_wake(sweep->tasks);
     sweep_free(sweep);

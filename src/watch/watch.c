@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "watch/fence-watch.h"
 #include "watch/orphan-watch.h"
 #include "watch/sweep.h"
 
@@ -23,6 +24,7 @@ struct Watch {
     bool running;
     GHashTable *known; /* name → uri, of the hosts that Hosts keeps */
     OrphanWatch *orphans;
+    FenceWatch *fences;
 };
 
 static HostEvent hosts_changed_mark, sweep_mark;
@@ -46,6 +48,7 @@ watch_new(const WatchConfig *config)
     watch->box = mailbox_new(65536, message_free);
     watch->known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     watch->orphans = orphan_watch_new(config->tasks);
+    watch->fences = fence_watch_new(config->tasks);
     return watch;
 }
 
@@ -58,6 +61,7 @@ watch_free(Watch *watch)
     mailbox_free(watch->box);
     g_hash_table_unref(watch->known);
     orphan_watch_free(watch->orphans);
+    fence_watch_free(watch->fences);
     g_free(watch->virt_type);
     g_free(watch);
 }
@@ -89,8 +93,13 @@ follow_hosts(Watch *watch)
         const Host *row = g_ptr_array_index(rows, i);
 
         g_hash_table_add(wanted, row->name);
-        if (g_strcmp0(g_hash_table_lookup(watch->known, row->name), row->uri) == 0)
+        if (g_strcmp0(g_hash_table_lookup(watch->known, row->name), row->uri) == 0) {
+            /* It got another name or URI, and its own again before we looked. */
+            if (row->state == HOST_UNKNOWN && hosts_is_connected(watch->hosts, row->name))
+                sweep_start(watch->store, watch->tasks, watch->hosts, row->name, row->uri,
+                            watch->virt_type, true);
             continue;
+        }
         g_hash_table_insert(watch->known, g_strdup(row->name), g_strdup(row->uri));
         hosts_add(watch->hosts, row->name, row->uri);
     }
@@ -125,35 +134,32 @@ typedef struct Observed {
 
 /* What an event says about a server that no task works on. false: nothing. */
 static bool
-apply_change(Server *server, DomainChange change)
+read_change(DomainChange change, VmState *vm, PowerState *power)
 {
-    VmState vm = server->vm_state;
-    PowerState power = server->power_state;
-
     switch (change) {
     case DOMAIN_STARTED:
     case DOMAIN_RESUMED:
-        vm = VM_ACTIVE;
-        power = POWER_RUNNING;
-        break;
+        *vm = VM_ACTIVE;
+        *power = POWER_RUNNING;
+        return true;
     case DOMAIN_SUSPENDED:
-        vm = VM_PAUSED;
-        power = POWER_PAUSED;
-        break;
+        *vm = VM_PAUSED;
+        *power = POWER_PAUSED;
+        return true;
     case DOMAIN_STOPPED_SHUTDOWN:
     case DOMAIN_STOPPED_DESTROYED:
     case DOMAIN_STOPPED_FAILED:
-        vm = VM_STOPPED;
-        power = POWER_SHUTDOWN;
-        break;
+        *vm = VM_STOPPED;
+        *power = POWER_SHUTDOWN;
+        return true;
     case DOMAIN_STOPPED_SAVED:
-        vm = VM_SUSPENDED;
-        power = POWER_SUSPENDED;
-        break;
+        *vm = VM_SUSPENDED;
+        *power = POWER_SUSPENDED;
+        return true;
     case DOMAIN_STOPPED_CRASHED:
-        vm = VM_STOPPED;
-        power = POWER_CRASHED;
-        break;
+        *vm = VM_STOPPED;
+        *power = POWER_CRASHED;
+        return true;
     case DOMAIN_DEFINED:
     case DOMAIN_UNDEFINED:
     case DOMAIN_STARTED_INCOMING:
@@ -165,11 +171,98 @@ apply_change(Server *server, DomainChange change)
     case DOMAIN_REBOOTED:
         return false;
     }
+    return false;
+}
+
+/* A resize waits for its confirmation whatever its guest does, and an error stays until the guest
+ * runs. */
+static bool
+keeps_vm_state(const Server *server, VmState vm)
+{
+    return server->vm_state == VM_RESIZED || server->vm_state == VM_BUILDING ||
+           (server->vm_state == VM_ERROR && vm != VM_ACTIVE);
+}
+
+/* false: it was so already. */
+static bool
+apply_change(Server *server, VmState vm, PowerState power)
+{
+    if (keeps_vm_state(server, vm))
+        vm = server->vm_state;
     if (vm == server->vm_state && power == server->power_state)
         return false;
     server->vm_state = vm;
     server->power_state = power;
+    if (vm == VM_ACTIVE) {
+        server->fault_code = 0;
+        text_set(&server->fault_message, NULL);
+    }
     return true;
+}
+
+/* Godwit undefines on behalf of a task only: somebody did it by hand. A guest that runs goes on; in
+ * any case a start defines it again. */
+static bool
+record_undefined(StoreTx *tx, Observed *observed, Server *server, GError **err)
+{
+    g_autofree char *why = NULL;
+
+    if (server->vm_state == VM_SUSPENDED) {
+        observed->changed = true;
+        return task_submit_reconcile(tx, server->id, observed->event->host, err);
+    }
+    log_event(LOG_LEVEL_WARNING, "watch", "a server's definition was removed by hand", "host",
+              server->host, "server", server->id, NULL);
+    if (server->vm_state != VM_STOPPED)
+        return true;
+    why = g_strdup_printf("its definition on %s was removed by hand; os-start defines it again",
+                          server->host);
+    observed->changed = true;
+    server->fault_code = 500;
+    server->fault_at = server->updated_at = clock_realtime();
+    text_set(&server->fault_message, why);
+    return store_update(tx, &SERVER, server, err);
+}
+
+/* Something of a server happens on a node where the record does not have it. */
+static bool
+record_elsewhere(StoreTx *tx, Observed *observed, const Server *server, GError **err)
+{
+    const HostEvent *event = observed->event;
+
+    if (event->change != DOMAIN_STARTED && event->change != DOMAIN_RESUMED &&
+        event->change != DOMAIN_RESUMED_MIGRATED)
+        return true;
+    observed->changed = true; /* a guest comes up where it should not be: somebody must look */
+    return task_submit_reconcile(tx, server->id, event->host, err);
+}
+
+/* Is the event older than the end of the server's last task? That has seen more. An event that was
+ * read late would take the record back to a state that is over, until the next one is read. */
+static bool
+is_history(StoreTx *tx, const Server *server, const HostEvent *event, bool *history, GError **err)
+{
+    const StoreCond where[] = {
+        {"server_id", STORE_EQ, server->id, 0}, {"status", STORE_NE, NULL, TASK_OPEN}, {NULL}};
+    g_autoptr(GPtrArray) rows =
+        store_list(tx, &TASK, &(StoreQuery){.where = where, .descending = true, .limit = 1}, err);
+    int64_t at = clock_realtime() - (clock_monotonic() - event->at);
+
+    if (!rows)
+        return false;
+    *history = rows->len > 0 && at <= ((Task *)g_ptr_array_index(rows, 0))->ended_at;
+    return true;
+}
+
+/* Does a move of the server wait for its turn, maybe for hours? Nobody is at work on the guest. */
+static bool
+is_queued(StoreTx *tx, const Server *server)
+{
+    const StoreCond where[] = {{"server_id", STORE_EQ, server->id, 0},
+                               {"status", STORE_EQ, NULL, MIGRATION_QUEUED},
+                               {NULL}};
+
+    return server->task_state == TASK_MIGRATING && store_count(tx, &MIGRATION, where, NULL) > 0;
 }
 
 static bool
@@ -178,20 +271,24 @@ record_domain_event(StoreTx *tx, void *opaque, GError **err)
     Observed *observed = opaque;
     const HostEvent *event = observed->event;
     g_autoptr(Server) server = store_get(tx, &SERVER, event->uuid, NULL);
+    VmState vm;
+    PowerState power;
+    bool history;
 
-    if (!server || server->vm_state == VM_DELETED || server->task_state != TASK_NONE)
+    if (!server || server->vm_state == VM_DELETED ||
+        (server->task_state != TASK_NONE && !is_queued(tx, server)))
         return true; /* not ours, or a task's business */
-    if (g_strcmp0(server->host, event->host) != 0) {
-        /* A guest that comes up where it should not be: somebody must look. */
-        if (event->change != DOMAIN_STARTED && event->change != DOMAIN_RESUMED &&
-            event->change != DOMAIN_RESUMED_MIGRATED)
-            return true;
-        observed->changed = true;
-        return task_submit_reconcile(tx, server->id, event->host, err);
-    }
-    if (!apply_change(server, event->change))
+    if (g_strcmp0(server->host, event->host) != 0)
+        return record_elsewhere(tx, observed, server, err);
+    if (!is_history(tx, server, event, &history, err))
+        return false;
+    if (event->change == DOMAIN_UNDEFINED)
+        return history || record_undefined(tx, observed, server, err);
+    if (!read_change(event->change, &vm, &power) || !apply_change(server, vm, power))
         return true;
     observed->changed = true;
+    if (history) /* it may be of a person all the same: ask the node how it is now */
+        return task_submit_reconcile(tx, server->id, event->host, err);
     server->updated_at = clock_realtime();
     return store_update(tx, &SERVER, server, err);
 }
@@ -260,6 +357,7 @@ watch_thread(void *opaque)
         if (event == &sweep_mark) {
             sweep_connected(watch);
             orphan_watch_start(watch->orphans);
+            fence_watch_start(watch->fences);
             continue;
         }
         switch (event->kind) {

@@ -121,6 +121,7 @@ all_hosts_up(Rig *rig, int n_hosts)
 
 const HostOps *rig_host_ops;
 const BlockOps *rig_block_ops;
+void (*rig_adjust)(TaskSettings *settings);
 
 Rig *
 rig_start(const char *dir, HostDriver *world, int n_hosts)
@@ -156,6 +157,8 @@ rig_start(const char *dir, HostDriver *world, int n_hosts)
                                    .shutdown_timeout_s = 2,
                                    .unreachable_wait_us = 2 * USEC_PER_SEC,
                                    .worker_limit = 64};
+    if (rig_adjust)
+        rig_adjust(&rig->settings);
     rig->hosts = hosts_new(&config);
     rig->tasks = task_engine_new(rig->store, rig->hosts, &rig->storage, &rig->settings);
     WatchConfig watch = {rig->store, rig->tasks, rig->hosts, "qemu"};
@@ -195,8 +198,10 @@ typedef struct Submission {
     const RigVolume *spec;
     const char *const *others;
     bool force, delete_root, delete_others;
+    EvacuateRequest evacuate;
     char *new_id;
-    int64_t migration_id;
+    int64_t migration_id, priority;
+    MigrationWish wish;
 } Submission;
 
 static TaskRequest
@@ -210,6 +215,7 @@ request_of(const Submission *submission)
                          .user_id = "u",
                          .project_id = "p",
                          .host = submission->host,
+                         .priority = submission->priority,
                          .params = submission->params};
 }
 
@@ -284,6 +290,17 @@ submit_migration(StoreTx *tx, void *opaque, GError **err)
                                                 &submission->migration_id, err);
 }
 
+static bool
+submit_evacuation(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    g_autoptr(Server) server = store_get(tx, &SERVER, submission->server_id, err);
+    TaskRequest request = request_of(submission);
+
+    return server && task_submit_evacuate(tx, server, &submission->evacuate, true, &request,
+                                          &submission->migration_id, err);
+}
+
 static void
 submit(Rig *rig, StoreFn fn, Submission *submission, GError **err)
 {
@@ -327,6 +344,109 @@ rig_migrate(Rig *rig, const char *server_id, const char *dest, GError **err)
 
     submit(rig, submit_migration, &submission, err);
     return submission.migration_id;
+}
+
+int64_t
+rig_evacuate(Rig *rig, const char *server_id, const EvacuateRequest *evacuate, GError **err)
+{
+    Submission submission = {.server_id = server_id, .evacuate = *evacuate};
+
+    submission.evacuate.engine = rig->tasks;
+    submit(rig, submit_evacuation, &submission, err);
+    return submission.migration_id;
+}
+
+int64_t
+rig_migrate_with_priority(Rig *rig, const char *server_id, const char *dest, int64_t priority)
+{
+    Submission submission = {.server_id = server_id, .host = dest, .priority = priority};
+
+    submit(rig, submit_migration, &submission, NULL);
+    return submission.migration_id;
+}
+
+static bool
+submit_wish(StoreTx *tx, void *opaque, GError **err)
+{
+    Submission *submission = opaque;
+    g_autoptr(Migration) migration = store_get_int(tx, &MIGRATION, submission->migration_id, err);
+
+    submission->server_id = migration ? g_strdup(migration->server_id) : NULL;
+    return migration && task_submit_move_wish(tx, migration, submission->wish, err);
+}
+
+bool
+rig_wish(Rig *rig, int64_t migration_id, MigrationWish wish, GError **err)
+{
+    Submission submission = {.migration_id = migration_id, .wish = wish};
+    g_autoptr(GError) error = NULL;
+
+    submit(rig, submit_wish, &submission, err ? &error : NULL);
+    g_autofree char *server_id = (char *)submission.server_id;
+    if (error) {
+        g_propagate_error(err, g_steal_pointer(&error));
+        return false;
+    }
+    task_engine_tell(rig->tasks, server_id);
+    return true;
+}
+
+/* ---- resize
+ * -------------------------------------------------------------------------------------------- */
+
+typedef struct ResizeSubmission {
+    Rig *rig;
+    const char *server_id, *dest, *action;
+    const Flavor *flavor;
+    int64_t migration_id;
+} ResizeSubmission;
+
+static bool
+submit_resize(StoreTx *tx, void *opaque, GError **err)
+{
+    ResizeSubmission *resize = opaque;
+    const Submission plain = {.host = resize->dest};
+    g_autoptr(Server) server = store_get(tx, &SERVER, resize->server_id, err);
+    TaskRequest request = request_of(&plain);
+
+    request.settings = &resize->rig->settings;
+    if (!server)
+        return false;
+    if (resize->action)
+        return task_submit_end_resize(tx, resize->action, server, true, &request, err);
+    return task_submit_resize(tx, server, resize->flavor, resize->dest, true, &request,
+                              &resize->migration_id, err);
+}
+
+static bool
+submit_resize_or_end(ResizeSubmission *resize, GError **err)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!store_write(resize->rig->store, submit_resize, resize, &error)) {
+        if (!err)
+            g_error("refused: %s", error->message);
+        g_propagate_error(err, g_steal_pointer(&error));
+        return false;
+    }
+    task_engine_wake(resize->rig->tasks);
+    return true;
+}
+
+int64_t
+rig_resize(Rig *rig, const char *server_id, const Flavor *flavor, const char *dest, GError **err)
+{
+    ResizeSubmission resize = {.rig = rig, .server_id = server_id, .flavor = flavor, .dest = dest};
+
+    return submit_resize_or_end(&resize, err) ? resize.migration_id : 0;
+}
+
+bool
+rig_end_resize(Rig *rig, const char *server_id, const char *action, GError **err)
+{
+    ResizeSubmission resize = {.rig = rig, .server_id = server_id, .action = action};
+
+    return submit_resize_or_end(&resize, err);
 }
 
 /* ---- volumes

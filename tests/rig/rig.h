@@ -29,6 +29,9 @@ extern const HostOps *rig_host_ops;
 /* The driver of storage that the next rig_start uses; NULL: block_fake_ops. */
 extern const BlockOps *rig_block_ops;
 
+/* Changes the settings of the next rig_start; NULL: nothing. */
+extern void (*rig_adjust)(TaskSettings *settings);
+
 /* Start a controller over dir and world; waits until all hosts are up (aborts after 10 s). */
 Rig *rig_start(const char *dir, HostDriver *world, int n_hosts);
 /* Orderly end. */
@@ -41,6 +44,19 @@ bool
 rig_action(Rig *rig, const char *server_id, const char *action, const char *params, GError **err);
 int64_t rig_migrate(Rig *rig, const char *server_id, const char *dest,
                     GError **err); /* migration id, 0 if refused */
+int64_t
+rig_migrate_with_priority(Rig *rig, const char *server_id, const char *dest, int64_t priority);
+/* Abort it, or force it to its end. */
+bool rig_wish(Rig *rig, int64_t migration_id, MigrationWish wish, GError **err);
+/* evacuate->engine is filled in; migration id, 0 if refused */
+int64_t
+rig_evacuate(Rig *rig, const char *server_id, const EvacuateRequest *evacuate, GError **err);
+
+/* Resize, or with flavor NULL a cold migration: migration id, 0 if refused. And its end,
+ * "confirmResize" or "revertResize". */
+int64_t
+rig_resize(Rig *rig, const char *server_id, const Flavor *flavor, const char *dest, GError **err);
+bool rig_end_resize(Rig *rig, const char *server_id, const char *action, GError **err);
 
 /* Volumes. Each aborts the test on refusal unless err is given. */
 typedef struct RigVolume {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "block/block.h"
 
 typedef struct Key { /* a member of an answer and the microversions that have it */
     const char *name;
@@ -218,6 +219,21 @@ login(const char *user, const char *password)
     return g_steal_pointer(&found_header);
 }
 
+/* An engine that is not started: what is asked for stays a row. */
+static inline TaskEngine *
+world_engine(LibvirtSettings *settings)
+{
+    static Storage storage = {.ops = &block_fake_ops};
+    static TaskSettings task_settings = {.cpu_ratio = 16, .ram_ratio = 1.5, .worker_limit = 1};
+    BlockSettings block_settings = {.path = dir};
+    GError *error = NULL;
+
+    task_settings.libvirt = settings;
+    storage.block = storage.ops->open(&block_settings, &error);
+    g_assert_no_error(error);
+    return task_engine_new(store, NULL, &storage, &task_settings);
+}
+
 static inline void
 world_begin(void)
 {
@@ -239,6 +255,7 @@ world_begin(void)
     text_set(&settings->virt_type, "qemu");
     ApiConfig config = {.store = store,
                         .auth = auth,
+                        .tasks = world_engine(settings),
                         .libvirt = settings,
                         .public_url = "https://cloud.example:8774",
                         .region = "RegionOne",
@@ -257,6 +274,35 @@ world_begin(void)
     refuse("POST", "/compute/v2.1/flavors", 61,
            "{\"flavor\":{\"name\":\"tiny\",\"id\":\"1\",\"ram\":256,\"vcpus\":1,\"disk\":1}}", 200,
            "extra_specs");
+}
+
+/* A user with one role on project admin, and a token of his. */
+static inline char *
+world_user(const char *name, const char *role)
+{
+    g_autofree char *body =
+        g_strdup_printf("{\"user\":{\"name\":\"%s\",\"password\":\"secret-of-the-user\"}}", name);
+    json_t *users = NULL, *roles = get("/identity/v3/roles", 0),
+           *projects = get("/identity/v3/projects?name=admin", 0);
+    const char *role_id = NULL;
+    json_t *row;
+    size_t i;
+
+    g_assert_cmpint(ask("POST", "/identity/v3/users", 0, body, &users), ==, 201);
+    json_array_foreach(json_object_get(roles, "roles"), i, row)
+    {
+        if (g_str_equal(json_string_value(json_object_get(row, "name")), role))
+            role_id = json_string_value(json_object_get(row, "id"));
+    }
+    row = json_array_get(json_object_get(projects, "projects"), 0);
+    g_autofree char *path = g_strdup_printf(
+        "/identity/v3/projects/%s/users/%s/roles/%s", json_string_value(json_object_get(row, "id")),
+        json_string_value(json_object_get(json_object_get(users, "user"), "id")), role_id);
+    g_assert_cmpint(ask("PUT", path, 0, NULL, NULL), ==, 204);
+    json_decref(users);
+    json_decref(roles);
+    json_decref(projects);
+    return login(name, "secret-of-the-user");
 }
 
 /* ---- the first server, on host1 ------------------------------------------------------------ */

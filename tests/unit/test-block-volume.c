@@ -452,6 +452,83 @@ test_dir_open(Fixture *fixture, const void *ops)
     snapshot(fixture, ONE, SNAP);
 }
 
+/* ---- server disks that grow --------------------------------------------------------------------
+ */
+
+/* As the storage has it, without a look at the data. */
+static int64_t
+disk_size_of(Fixture *fixture, const char *server_id)
+{
+    g_autofree char *path = NULL, *format = NULL;
+    struct stat found;
+    int64_t size = 0;
+
+    g_assert_true(fixture->ops->disk_source(fixture->block, server_id, &path, &format, NULL));
+    if (is_rbd(fixture)) {
+        g_autofree char *name = g_strconcat(server_id, "_disk", NULL);
+        g_autoptr(RbdLink) link = rbd_link(fixture->block, NULL);
+        rbd_image_t image = rbd_image_open(link, BLOCK_FOR_SERVERS, name, NULL, true, NULL);
+        uint64_t bytes = 0;
+
+        g_assert_cmpint(rbd_get_size(image, &bytes), ==, 0);
+        rbd_close(image);
+        return (int64_t)bytes;
+    }
+    if (is_fake(fixture)) {
+        g_assert_cmpint(stat(path, &found), ==, 0);
+        return found.st_size;
+    }
+    g_assert_true(dir_qcow2_size(path, &size, NULL));
+    return size;
+}
+
+static void
+test_disk_extend(Fixture *fixture, const void *ops)
+{
+    const BlockOps *call = fixture->ops;
+    static const int64_t bad[] = {-1, INT64_MAX, (INT64_C(64) << 40) + 1};
+    g_autoptr(GError) error = NULL;
+
+    call->disk_delete(fixture->block, ONE, NULL);
+    assert_fails(call->disk_extend(fixture->block, ONE, 8 * MIB, &error), &error, ERR_NOT_FOUND,
+                 ONE);
+    upload_image(fixture);
+    g_assert_true(call->disk_create(fixture->block, ONE, IMAGE, 8 * MIB, &error));
+    g_assert_true(call->disk_extend(fixture->block, ONE, 16 * MIB, &error));
+    g_assert_true(call->disk_extend(fixture->block, ONE, 16 * MIB, &error));
+    g_assert_true(call->disk_extend(fixture->block, ONE, 2 * MIB, &error)); /* never shrinks */
+    g_assert_no_error(error);
+    g_assert_cmpint(disk_size_of(fixture, ONE), ==, 16 * MIB);
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
+        assert_fails(call->disk_extend(fixture->block, ONE, bad[i], &error), &error, ERR_INVALID,
+                     "bytes");
+    assert_fails(call->disk_extend(fixture->block, "../x", MIB, &error), &error, ERR_INVALID, "");
+    if (call == &block_dir_ops) { /* what it showed before is still there, and it can be refused */
+        g_autofree char *path = NULL, *format = NULL;
+        char *argv[] = {"qemu-io", "-f", "qcow2", NULL, NULL};
+        int64_t deadline = clock_monotonic() + 10 * USEC_PER_SEC;
+        GPid pid;
+        int in;
+
+        g_assert_true(call->disk_source(fixture->block, ONE, &path, &format, NULL));
+        qemu_io(path, "read", 'g', 2 * MIB);
+        argv[3] = path;
+        g_assert_true(g_spawn_async_with_pipes(NULL, argv, NULL,
+                                               G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL |
+                                                   G_SPAWN_DO_NOT_REAP_CHILD,
+                                               NULL, NULL, &pid, &in, NULL, NULL, NULL));
+        while (!dir_is_open(path))
+            g_assert_cmpint(clock_monotonic(), <, deadline);
+        assert_fails(call->disk_extend(fixture->block, ONE, 32 * MIB, &error), &error, ERR_CONFLICT,
+                     "still has it open");
+        close(in);
+        g_assert_cmpint(waitpid(pid, NULL, 0), ==, pid);
+        g_assert_true(call->disk_extend(fixture->block, ONE, 32 * MIB, &error));
+    }
+    g_assert_true(call->disk_delete(fixture->block, ONE, &error));
+    g_assert_no_error(error);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -466,6 +543,7 @@ main(int argc, char **argv)
                     {"from-volume", test_from_volume},
                     {"chain", test_chain},
                     {"flatten", test_flatten},
+                    {"disk-extend", test_disk_extend},
                     {"pools", test_pools},
                     {"reload", test_reload},
                     {"may-act", test_may_act},

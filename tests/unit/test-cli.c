@@ -248,12 +248,12 @@ test_progress(void)
     g_autofree char *odd_line = progress_line(odd, 200);
 
     g_assert_cmpstr(wide, ==,
-                    "transfer host1 -> host3  PLAINTEXT  [##########..........]  50%  "
+                    "transfer  host1 -> host3  PLAINTEXT  [##########..........]  50%  "
                     "128.0 MiB of 256.0 MiB  90.0 MiB/s  dirty 40.0 MiB/s  iteration 3  limit 30 "
                     "ms  ETA 1.50 s");
     g_assert_cmpuint(strlen(narrow), <=, 60);
     g_assert_true(g_str_has_prefix(wide, narrow));
-    g_assert_cmpstr(early_line, ==, "queued   host1 -> ?");
+    g_assert_cmpstr(early_line, ==, "queued    host1 -> ?");
     g_assert_nonnull(strstr(odd_line, "  0%"));
     g_assert_nonnull(strstr(odd_line, "does not converge"));
 
@@ -593,8 +593,8 @@ static bool
 run(const char *name, const char *line, char **output, GError **err)
 {
     static const CliCommand *const nouns[] = {
-        migration_commands, image_commands,   server_commands, volume_commands,
-        snapshot_commands,  storage_commands, task_commands};
+        migration_commands, move_commands,     image_commands,   server_commands,
+        volume_commands,    snapshot_commands, storage_commands, task_commands};
     static const CliOption json_option[] = {{"json", CLI_FLAG, NULL, ""}, {0}};
     g_auto(GStrv) argv = g_strsplit(line, " ", -1);
     g_autoptr(CliArgs) args = args_new();

@@ -35,6 +35,11 @@ test_create_bodies(void)
         {",\"networks\":\"none\",\"hostname\":\"h-1\"", 90, 202, NULL},
         {",\"networks\":\"none\",\"hostname\":\"h-1\"", 89, 400, "hostname"},
         {",\"networks\":\"none\",\"hostname\":\"-\"", 90, 400, "hostname"},
+        {",\"networks\":\"none\",\"hostname\":\"h-1.example.org\"", 93, 400, "hostname"},
+        {",\"networks\":\"none\",\"hostname\":\"h-1.example.org\"", 94, 202, NULL},
+        {",\"networks\":\"none\",\"hostname\":\"h..org\"", 94, 400, "hostname"},
+        {",\"networks\":\"none\",\"hostname\":\".\"", 94, 400, "hostname"},
+        {",\"networks\":\"none\",\"hostname\":\"a_b.org\"", 94, 400, "hostname"},
         {",\"networks\":\"none\",\"availability_zone\":\"nova:host2\"", 37, 202, NULL},
         {",\"networks\":\"none\",\"availability_zone\":\"mars\"", 37, 400, "mars"},
         {",\"networks\":\"none\",\"min_count\":3,\"max_count\":2", 37, 400, "min_count"},
@@ -164,6 +169,9 @@ test_change(void)
     refuse("PUT", path, 19, "{\"server\":{\"description\":null}}", 200, "\"description\":null");
     refuse("PUT", path, 89, "{\"server\":{\"hostname\":\"hh\"}}", 400, "hostname");
     refuse("PUT", path, 90, "{\"server\":{\"hostname\":\"hh\"}}", 200, "\"hh\"");
+    refuse("PUT", path, 93, "{\"server\":{\"hostname\":\"hh.example\"}}", 400, "hostname");
+    refuse("PUT", path, 94, "{\"server\":{\"hostname\":\"hh.example\"}}", 200, "hh.example");
+    refuse("GET", path, 96, NULL, 406, "2.95");
     refuse("PUT", path, 74, "{\"server\":{}}", 200, "locked_reason");
     refuse("PUT", path, 75, "{\"server\":{}}", 200, "OS-EXT-STS:vm_state");
     refuse("POST", metadata, 1, "{\"metadata\":{\"k\":\"v\"}}", 200, "\"k\":\"v\"");

@@ -329,7 +329,12 @@ test_hosts(void)
     refuse("PUT", "/godwit/v1/hosts/host7", 0,
            "{\"host\":{\"uri\":\"qemu+tls://h7/system?netcat=/bin/evil\"}}", 400, "may not carry");
     refuse("PUT", "/godwit/v1/hosts/host7", 0, "{\"host\":{\"address\":\"h7\"}}", 400, "numeric");
-    refuse("PUT", "/godwit/v1/hosts/host7", 0, "{\"host\":{\"name\":\"host8\"}}", 400, "name");
+    /* by another name, and back */
+    refuse("PUT", "/godwit/v1/hosts/host7", 0, "{\"host\":{\"name\":\"-8\"}}", 400, "name");
+    refuse("PUT", "/godwit/v1/hosts/host7", 0, "{\"host\":{\"name\":\"host1\"}}", 409, "host1");
+    refuse("PUT", "/godwit/v1/hosts/host7", 0, "{\"host\":{\"name\":\"host8\"}}", 200, "host8");
+    refuse("GET", "/godwit/v1/hosts/host7", 0, NULL, 404, "not known");
+    refuse("PUT", "/godwit/v1/hosts/host8", 0, "{\"host\":{\"name\":\"host7\"}}", 200, "host7");
     refuse("PUT", "/godwit/v1/hosts/host9", 0, "{\"host\":{\"address\":\"10.0.0.9\"}}", 404,
            "not known");
     refuse("PUT", "/godwit/v1/hosts/host7", 0,

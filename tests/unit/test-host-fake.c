@@ -307,6 +307,71 @@ test_destination_dies(void)
     pair_end(&pair);
 }
 
+/* A move that has handed its guest over, with memory still to come, when the destination's node
+ * dies: neither half can run. */
+static void
+postcopy_then_dies(void *opaque)
+{
+    Pair *pair = opaque;
+    g_autoptr(GError) error = NULL;
+    need_change(&pair->watch, "host2", DOMAIN_STARTED_INCOMING);
+    HostConn *conn = open_node(pair->world, 1, &pair->watch);
+    host_fake_ops.migrate_postcopy(conn, UUID, &error);
+    g_assert_no_error(error);
+    need_change(&pair->watch, "host2", DOMAIN_RESUMED_POSTCOPY);
+    g_autoptr(DomainInfo) info = host_fake_ops.domain_probe(conn, UUID, NULL);
+    g_assert_true(info->postcopy && info->job_active);
+    JobStats stats;
+    g_assert_true(host_fake_ops.job_stats(conn, UUID, false, &stats, NULL) && stats.postcopy);
+    g_assert_false(host_fake_ops.job_abort(conn, UUID, &error));
+    g_assert_error(error, ERR_DOMAIN, ERR_CONFLICT);
+    host_fake_set_fault(pair->world, 2, FAKE_NODE_DOWN);
+    host_fake_ops.close(conn);
+}
+
+static void
+test_postcopy_breaks(void)
+{
+    Pair pair;
+    g_autoptr(GError) error = NULL;
+    pair_begin(&pair);
+    host_fake_set_timing(pair.world, 10 * USEC_PER_SEC, USEC_PER_SEC);
+    pthread_t thread = thread_start("killer", postcopy_then_dies, &pair);
+    MoveSpec spec = {.uuid = (char *)UUID,
+                     .dest_uri = (char *)"qemu+tcp://192.0.2.2/system",
+                     .flags = MIGRATE_LIVE | MIGRATE_PEER2PEER | MIGRATE_POSTCOPY};
+    g_assert_false(host_fake_ops.migrate(pair.first, &spec, &error));
+    g_assert_error(error, ERR_DOMAIN, ERR_BACKEND);
+    pthread_join(thread, NULL);
+    g_assert_cmpint(state_on(pair.first), ==, DOMAIN_PAUSED_POSTCOPY_FAILED);
+    g_assert_cmpint(host_fake_running_count(pair.world, UUID), ==, 0);
+    pair_end(&pair);
+}
+
+/* Saved memory outlives its node's power failure, and a failed attempt to save. */
+static void
+test_saved(void)
+{
+    Pair pair;
+    g_autoptr(GError) error = NULL;
+    pair_begin(&pair);
+    host_fake_set_fault(pair.world, 1, FAKE_SAVE_FAILS);
+    g_assert_false(host_fake_ops.domain_save(pair.first, UUID, &error));
+    g_assert_error(error, ERR_DOMAIN, ERR_BACKEND);
+    g_assert_cmpint(state_on(pair.first), ==, DOMAIN_RUNNING);
+    host_fake_set_fault(pair.world, 1, FAKE_FAULT_NONE);
+    g_assert_true(host_fake_ops.domain_save(pair.first, UUID, NULL));
+    host_fake_set_fault(pair.world, 1, FAKE_NODE_DOWN);
+    host_fake_set_fault(pair.world, 1, FAKE_FAULT_NONE);
+    host_fake_ops.close(pair.first);
+    pair.first = open_node(pair.world, 1, &pair.watch);
+    g_autoptr(DomainInfo) info = host_fake_ops.domain_probe(pair.first, UUID, NULL);
+    g_assert_true(info->saved && info->never_ran);
+    g_assert_true(host_fake_ops.domain_restore(pair.first, UUID, NULL));
+    g_assert_cmpint(host_fake_running_count(pair.world, UUID), ==, 1);
+    pair_end(&pair);
+}
+
 static DiskSpec
 disk_of(const char *serial)
 {
@@ -496,6 +561,8 @@ main(int argc, char **argv)
     g_test_add_func("/fake/node-cut", test_node_cut);
     g_test_add_func("/fake/node-down", test_node_down);
     g_test_add_func("/fake/destination-dies", test_destination_dies);
+    g_test_add_func("/fake/postcopy-breaks", test_postcopy_breaks);
+    g_test_add_func("/fake/saved", test_saved);
     g_test_add_func("/fake/move-outlives-client", test_move_outlives_client);
     g_test_add_func("/fake/disk-faults", test_disk_faults);
     g_test_add_func("/fake/killed-attaching", test_killed_attaching);

@@ -46,10 +46,12 @@ test_states(void)
         if (state != VM_RESIZED)
             assert_permitted("reboot-hard", (VmState)state, TASK_NONE);
 
-    for (int state = VM_ACTIVE; state <= VM_STOPPED; state++) {
-        assert_permitted("attach-volume", (VmState)state, TASK_NONE);
-        assert_permitted("detach-volume", (VmState)state, TASK_NONE);
-    }
+    for (int state = VM_ACTIVE; state <= VM_STOPPED; state++)
+        if (state != VM_SUSPENDED) {
+            assert_permitted("attach-volume", (VmState)state, TASK_NONE);
+            if (state != VM_PAUSED)
+                assert_permitted("detach-volume", (VmState)state, TASK_NONE);
+        }
 
     assert_refused("attach-volume", VM_BUILDING, TASK_SPAWNING,
                    "Cannot 'attach_volume' instance " ID " while it is in vm_state building");

@@ -34,7 +34,7 @@ widest_of(const char *text)
 static void
 test_rows(void)
 {
-    g_autoptr(StepTable) table = step_table_new(three, 3);
+    g_autoptr(StepTable) table = step_table_new("HOST", three, 3);
 
     step_table_event(table, 0, "packages", STEP_RUNNING, NULL, 10 * SECOND);
     step_table_event(table, 1, "firewall", STEP_RUNNING, NULL, 10 * SECOND);
@@ -54,7 +54,7 @@ test_rows(void)
 static void
 test_states(void)
 {
-    g_autoptr(StepTable) table = step_table_new(three, 1);
+    g_autoptr(StepTable) table = step_table_new("HOST", three, 1);
 
     step_table_event(table, 0, "libvirt", STEP_RUNNING, NULL, 0);
     step_table_event(table, 0, "libvirt", STEP_RUNNING, "a notice", SECOND);
@@ -72,7 +72,7 @@ test_states(void)
 static void
 test_narrow(void)
 {
-    g_autoptr(StepTable) table = step_table_new(three, 3);
+    g_autoptr(StepTable) table = step_table_new("HOST", three, 3);
 
     step_table_event(table, 1, "certificates", STEP_RUNNING, "something long that does not fit", 0);
     for (unsigned width = 1; width < 120; width++) {
@@ -96,7 +96,7 @@ test_narrow(void)
 static void
 test_hostile(void)
 {
-    g_autoptr(StepTable) table = step_table_new(three, 1);
+    g_autoptr(StepTable) table = step_table_new("HOST", three, 1);
 
     step_table_event(table, 0, "system", STEP_FAILED, "a\033[2Jb\rc\xff\x07", 0);
     g_autofree char *text = step_table_render(table, 80, 24, 0);
@@ -117,7 +117,7 @@ test_many(void)
         snprintf(names[i], sizeof names[i], "node%03u", i);
         hosts[i] = names[i];
     }
-    g_autoptr(StepTable) table = step_table_new(hosts, 200);
+    g_autoptr(StepTable) table = step_table_new("HOST", hosts, 200);
     for (unsigned i = 0; i < 100; i++)
         step_table_event(table, i, "connect", STEP_SAME, NULL, 0);
     for (unsigned i = 50; i < 60; i++)

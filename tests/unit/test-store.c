@@ -691,6 +691,104 @@ test_foreign_files(Place *place, gconstpointer data)
     g_assert_true(err_is(error, ERR_BACKEND));
 }
 
+/* ---- a file of an older release
+ * -------------------------------------------------------------- */
+/* Takes back what step 2 of the schema added: what is left is a file as the first release made it.
+ */
+static const char to_step_1[] = "DROP TABLE fence;"
+                                "DROP INDEX migration_by_source;"
+                                "ALTER TABLE migration DROP COLUMN wish;"
+                                "ALTER TABLE migration DROP COLUMN priority;"
+                                "ALTER TABLE migration DROP COLUMN attempts;"
+                                "ALTER TABLE migration DROP COLUMN old_vcpus;"
+                                "ALTER TABLE migration DROP COLUMN old_ram_mb;"
+                                "ALTER TABLE migration DROP COLUMN new_vcpus;"
+                                "ALTER TABLE migration DROP COLUMN new_ram_mb;"
+                                "ALTER TABLE migration DROP COLUMN old_flavor;"
+                                "ALTER TABLE migration DROP COLUMN new_flavor;"
+                                "ALTER TABLE migration DROP COLUMN old_vm_state;"
+                                "ALTER TABLE migration DROP COLUMN fence;"
+                                "ALTER TABLE server DROP COLUMN locked_by;"
+                                "ALTER TABLE host DROP COLUMN foreign_domains;"
+                                "PRAGMA user_version = 1;";
+
+static bool
+old_rows_fill(StoreTx *tx, void *opaque, GError **err)
+{
+    g_autoptr(Host) host = record_filled(&HOST);
+    text_set(&host->name, "host2");
+    return query_fill(tx, opaque, err) && store_insert(tx, &HOST, host, err) &&
+           migration_add(tx, "server-01", "host2", MIGRATION_RUNNING, err);
+}
+
+static bool
+old_rows_check(StoreTx *tx, void *opaque, GError **err)
+{
+    g_autoptr(Server) server = store_get(tx, &SERVER, "server-01", err);
+    g_autoptr(Migration) migration = store_get_int(tx, &MIGRATION, 1, err);
+    g_autoptr(GPtrArray) hosts = store_list(tx, &HOST, NULL, err);
+    g_autoptr(Migration) filled = record_filled(&MIGRATION);
+    HostLoad load;
+
+    g_assert_cmpint(store_count(tx, &SERVER, NULL, err), ==, 20);
+    g_assert_cmpstr(server->host, ==, "host1");
+    g_assert_null(server->locked_by);
+    g_assert_cmpint(migration->status, ==, MIGRATION_RUNNING);
+    g_assert_cmpstr(migration->phase, ==, filled->phase);
+    g_assert_cmpint(migration->updated_at, ==, filled->updated_at);
+    g_assert_cmpint(migration->wish, ==, WISH_NONE);
+    g_assert_cmpint(migration->priority, ==, 0);
+    g_assert_null(migration->attempts);
+    g_assert_cmpint(migration->old_vcpus + migration->old_ram_mb + migration->new_vcpus +
+                        migration->new_ram_mb,
+                    ==, 0);
+    g_assert_null(migration->old_flavor);
+    g_assert_null(migration->new_flavor);
+    g_assert_cmpint(migration->old_vm_state, ==, VM_ACTIVE);
+    g_assert_null(migration->fence);
+    g_assert_cmpuint(hosts->len, ==, 1);
+    g_assert_cmpint(((Host *)hosts->pdata[0])->foreign_domains, ==, 0);
+    /* the seven that are there, and the one that was on its way there when it was upgraded */
+    g_assert_true(store_host_loads(tx, hosts, &load, err));
+    g_assert_cmpint(load.servers, ==, 8);
+    return true;
+}
+
+static bool
+fence_insert(StoreTx *tx, void *opaque, GError **err)
+{
+    g_autoptr(Fence) fence = record_filled(&FENCE);
+    return store_insert(tx, &FENCE, fence, err);
+}
+
+static void
+test_upgrade(Place *place, gconstpointer data)
+{
+    must_write(place->store, old_rows_fill, NULL);
+    by_hand(place, to_step_1);
+    for (int i = 0; i < 2; i++) { /* upgraded; and as it is from then on */
+        place_open(place);
+        must_read(place->store, old_rows_check, NULL);
+        if (i == 0)
+            must_write(place->store, fence_insert, NULL);
+        store_close(place->store);
+        place->store = NULL;
+    }
+}
+
+/* One that is cut short leaves the file as it was. */
+static void
+test_upgrade_fails(Place *place, gconstpointer data)
+{
+    must_write(place->store, old_rows_fill, NULL);
+    by_hand(place, to_step_1);
+    by_hand(place, "CREATE TABLE fence (id INTEGER)"); /* in the way of the last statements */
+    assert_open_fails(place, ERR_BUG, "schema step 2");
+    by_hand(place, "DROP TABLE fence");
+    place_open(place);
+    must_read(place->store, old_rows_check, NULL);
+}
+
 static bool
 fill_up(StoreTx *tx, void *opaque, GError **err)
 {
@@ -788,6 +886,8 @@ main(int argc, char **argv)
     ADD("modes", test_modes);
     ADD("unknown-enum", test_unknown_enum);
     ADD("foreign-files", test_foreign_files);
+    ADD("upgrade", test_upgrade);
+    ADD("upgrade-fails", test_upgrade_fails);
     ADD("disk-full", test_disk_full);
     ADD("hidden-failure", test_hidden_failure);
     return g_test_run();

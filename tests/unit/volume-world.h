@@ -24,6 +24,7 @@
 
 /* block-dir-priv.h has another struct Block than block-rbd-priv.h */
 bool dir_is_open(const char *path);
+bool dir_qcow2_size(const char *path, int64_t *size, GError **err);
 
 static const char *ceph_conf; /* NULL: no cluster to test on */
 
