@@ -266,6 +266,7 @@ record_start(void)
         guest_error("data partition: cannot prepare");
         return;
     }
+    guest_counters.boot = ring.boot;
     guest_counters.boot_seq = guest_counters.seq = find_newest();
     guest_say("%s: %llu slots, newest record %llu", dev, (unsigned long long)ring.slots,
               (unsigned long long)guest_counters.seq);

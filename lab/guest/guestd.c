@@ -126,8 +126,12 @@ tick_main(void *unused)
     (void)unused;
     for (;;) {
         uint64_t now = now_ms();
-        guest_say("tick %llu %llu.%02llu", (unsigned long long)++guest_counters.tick,
-                  (unsigned long long)now / 1000, (unsigned long long)now % 1000 / 10);
+        /* The record that was acknowledged last stands beside it: what is on the console must be on
+         * the disk. */
+        guest_say("tick %llu %llu.%02llu seq %llu boot %016llx",
+                  (unsigned long long)++guest_counters.tick, (unsigned long long)now / 1000,
+                  (unsigned long long)now % 1000 / 10, (unsigned long long)guest_counters.seq,
+                  (unsigned long long)guest_counters.boot);
         next += TICK_MS;
         /* After a pause it goes on at its pace and does not catch up. */
         if (next + TICK_MS < now) {
@@ -225,11 +229,12 @@ status_text(char *buf, size_t size)
 
     return snprintf(buf, size,
                     "{\"tick\":%llu,\"seq\":%llu,\"verified\":%llu,\"errors\":%llu,"
-                    "\"dirty_mib_s\":%llu,\"boot_seq\":%llu,\"uptime_ms\":%llu}\n",
+                    "\"dirty_mib_s\":%llu,\"boot_seq\":%llu,\"uptime_ms\":%llu,"
+                    "\"boot\":\"%016llx\"}\n",
                     (unsigned long long)c->tick, (unsigned long long)c->seq,
                     (unsigned long long)c->verified, (unsigned long long)c->errors,
                     (unsigned long long)c->dirty_mib_s, (unsigned long long)c->boot_seq,
-                    (unsigned long long)guest_uptime_ms());
+                    (unsigned long long)guest_uptime_ms(), (unsigned long long)c->boot);
 }
 
 /* Answers one datagram; what the command asks for besides (power) is done after the answer. */

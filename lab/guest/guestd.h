@@ -19,6 +19,7 @@ typedef struct GuestCounters {
     _Atomic uint64_t tick;     /* ticks printed since this boot */
     _Atomic uint64_t seq;      /* number of the newest record on the disk */
     _Atomic uint64_t boot_seq; /* number of the newest record that this boot found */
+    _Atomic uint64_t boot;     /* a random number for each boot; 0 without a data partition */
     _Atomic uint64_t verified; /* records read back and found right since this boot */
     _Atomic uint64_t errors;   /* everything that was not as it must be since this boot */
     _Atomic uint64_t dirty_mib_s;

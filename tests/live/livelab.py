@@ -20,7 +20,7 @@ TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 LAB = os.path.join(TOP, "lab", "lab")
 ASK = os.path.join(TOP, "lab", "guest", "ask")
 HOSTS = ("host1", "host2", "host3")
-FINAL = ("completed", "error", "failed", "cancelled")
+FINAL = ("completed", "error", "failed", "cancelled", "confirmed", "reverted", "done")
 MIB = 1 << 20
 
 count = failures = 0
