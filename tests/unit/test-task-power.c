@@ -147,6 +147,8 @@ test_pause(Stage *stage, const void *unused)
 static void
 test_suspend(Stage *stage, const void *unused)
 {
+    g_autoptr(GError) refused = NULL;
+
     act(stage, "suspend");
     assert_suspended(stage);
     succeeded(stage, "suspend", "compute_suspend_instance");
@@ -155,7 +157,8 @@ test_suspend(Stage *stage, const void *unused)
                                                           "os-stop", "reboot-soft", NULL};
          *other; other++)
         refuse(stage, *other);
-    g_assert_cmpint(rig_migrate(stage->rig, stage->server, "host2", &(GError *){NULL}), ==, 0);
+    g_assert_cmpint(rig_migrate(stage->rig, stage->server, "host2", &refused), ==, 0);
+    g_assert_true(err_is(refused, ERR_CONFLICT));
     act(stage, "resume");
     assert_active(stage);
     succeeded(stage, "resume", "compute_resume_instance");
