@@ -221,7 +221,7 @@ test_dest_died(Stage *stage, const void *unused)
     int64_t id = hand_over(stage);
 
     host_fake_set_fault(stage->world, 2, FAKE_NODE_DOWN);
-    g_autoptr(Migration) row = wait_for_end(stage, id, 20);
+    migration_free(wait_for_end(stage, id, 20));
     g_assert_true(rig_wait_idle(stage->rig, 20));
     g_autoptr(Server) server = rig_server(stage->rig, stage->server);
     g_assert_cmpstr(server->host, ==, "host2");
@@ -246,7 +246,7 @@ test_evacuated(Stage *stage, const void *unused)
     host_fake_set_fault(stage->world, 1, FAKE_NODE_DOWN);
     wait_for_host(stage, "host1", HOST_DOWN);
     rig_evacuate(stage->rig, stage->server, &evacuate, NULL);
-    g_autoptr(Migration) row = wait_for_end(stage, id, 10);
+    migration_free(wait_for_end(stage, id, 10));
     g_assert_true(rig_wait_idle(stage->rig, 30));
     g_autoptr(Server) server = rig_server(stage->rig, stage->server);
     g_autoptr(DomainInfo) half = probe(stage, "host2");

@@ -472,7 +472,6 @@ static void
 test_reboot(Stage *stage, const void *unused)
 {
     const char *id = stage->server;
-    g_autoptr(Server) server = NULL;
 
     reboot(stage, 1);
     assert_server(stage, id, VM_STOPPED, "host1", 0);

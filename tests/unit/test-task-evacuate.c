@@ -227,8 +227,6 @@ test_is_back_before(Stage *stage, gconstpointer data)
 static void
 test_nobody_known(Stage *stage, gconstpointer data)
 {
-    const StoreCond all[] = {{"id", STORE_GT, NULL, 0}, {NULL}};
-    g_autoptr(GPtrArray) rows = rig_rows(stage->rig, &DISK_CLIENT, all);
     g_autofree char *other = rig_create_server(stage->rig, "t", "host1", NULL); /* not recorded */
     g_autoptr(Migration) row = NULL;
     int64_t id;
@@ -292,8 +290,7 @@ test_nowhere_then_back(Stage *stage, gconstpointer data)
     set_node(stage, 1, FAKE_NODE_CUT);
     host_fake_set_fault(stage->world, 2, FAKE_START_FAILS);
     host_fake_set_fault(stage->world, 3, FAKE_START_FAILS);
-    g_autoptr(Migration) row = evacuate(stage, &anywhere);
-
+    migration_free(evacuate(stage, &anywhere));
     set_node(stage, 1, FAKE_FAULT_NONE);
     g_usleep(200 * USEC_PER_MSEC);
     g_assert_true(is_fenced(stage, CLIENT));
