@@ -897,6 +897,8 @@ GPtrArray *placement_judge(const PlacementRequest *request, const HostLoad *load
  * …"). */
 char *placement_choose(const PlacementRequest *request, const HostLoad *loads, size_t n_loads,
                        GError **err);
+/* May a host that somebody named take a server at all? ERR_INVALID says why not, and what to do. */
+bool placement_host_is_open(const Host *host, GError **err);
 
 /* ---- prediction and downtime ------------------------------------------------------------------
  */

@@ -35,20 +35,7 @@ resize_migration(TaskRun *run, GError **err)
 void
 resize_enter_phase(TaskRun *run, const char *phase)
 {
-    const char *last = run_state_text(run, "phase");
-    int64_t now = clock_realtime(),
-            since = run_state_int(run, "phase_since", run->task->created_at);
-    json_t *phases = json_object_get(run->state, "phases");
-
-    if (!phases)
-        json_object_set_new(run->state, "phases", phases = json_object());
-    if (!last)
-        last = "select";
-    json_object_set_new(
-        phases, last,
-        json_integer(MAX(now - since, 0) + json_integer_value(json_object_get(phases, last))));
-    run_set_state_text(run, "phase", phase);
-    run_set_state_int(run, "phase_since", now);
+    phase_enter(run, "select", phase);
 }
 
 bool
@@ -60,13 +47,7 @@ resize_update(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migration 
         return false;
     if (change)
         change(run, row);
-    row->updated_at = clock_realtime();
-    if (run_state_text(run, "phase"))
-        text_set(&row->phase, run_state_text(run, "phase"));
-    if (json_object_get(run->state, "phases")) {
-        g_free(row->phases);
-        row->phases = json_dumps(json_object_get(run->state, "phases"), JSON_COMPACT);
-    }
+    phase_record(run, row);
     return store_update(tx, &MIGRATION, row, err);
 }
 

@@ -101,25 +101,7 @@ check_dest(const Server *server, const Migration *migration, const TaskSettings 
                        "The target host can't be the same one: instance %s is on %s. Name another "
                        "host, or none to have one chosen.",
                        server->id, name);
-    if (host->forced_down)
-        return err_set(err, ERR_INVALID,
-                       "Compute service of %s is unavailable at this time: it is forced down. "
-                       "Lift that with 'nova service-force-down --unset', or name another host.",
-                       name);
-    if (host->state != HOST_UP)
-        return err_set(err, ERR_INVALID,
-                       "Compute service of %s is unavailable at this time: it is %s (%s). Name "
-                       "another host, or bring it up first.",
-                       name, host_state_names[host->state],
-                       host->state_reason ? host->state_reason : "no reason is recorded");
-    if (!host->enabled)
-        return err_set(err, ERR_INVALID,
-                       "Compute service of %s is unavailable at this time: it is disabled (%s). "
-                       "Enable it with 'openstack compute service set --enable %s nova-compute', "
-                       "or name another host.",
-                       name, host->disabled_reason ? host->disabled_reason : "no reason given",
-                       name);
-    return true;
+    return placement_host_is_open(host, err);
 }
 
 static bool

@@ -114,18 +114,6 @@ get(TaskRun *run, GError **err)
 /* ---- the record --------------------------------------------------------------------------------
  */
 
-static void
-time_phase(TaskRun *run, const char *phase, int64_t us)
-{
-    json_t *phases = json_object_get(run->state, "phases");
-
-    if (!phases)
-        json_object_set_new(run->state, "phases", phases = json_object());
-    json_object_set_new(
-        phases, phase,
-        json_integer(MAX(us, 0) + json_integer_value(json_object_get(phases, phase))));
-}
-
 /* The phase that begins, what the fence did so far, and what change adds, which may be NULL. */
 static bool
 update_migration(TaskRun *run, StoreTx *tx, const char *phase,
@@ -135,15 +123,11 @@ update_migration(TaskRun *run, StoreTx *tx, const char *phase,
 
     if (!row)
         return false;
+    phase_record(run, row);
     if (phase)
         text_set(&row->phase, phase);
-    row->updated_at = clock_realtime();
     g_free(row->fence);
     row->fence = json_dumps(fence_report(run), JSON_COMPACT);
-    if (json_object_get(run->state, "phases")) {
-        g_free(row->phases);
-        row->phases = json_dumps(json_object_get(run->state, "phases"), JSON_COMPACT);
-    }
     if (change)
         change(run, row);
     return store_update(tx, &MIGRATION, row, err);
@@ -228,10 +212,10 @@ commit_verify(TaskRun *run, StoreTx *tx, GError **err)
     const Host *source = evacuation->source;
 
     /* How long it was down when somebody asked; a host that is only said to be down: not at all. */
-    time_phase(run, "detection",
-               source && source->state == HOST_DOWN
-                   ? evacuation->row->created_at - source->state_changed_at
-                   : 0);
+    phase_add_time(run, "detection",
+                   source && source->state == HOST_DOWN
+                       ? evacuation->row->created_at - source->state_changed_at
+                       : 0);
     return run_update_server(run, tx, set_rebuilding, err) &&
            update_migration(run, tx, "power-off", set_pre_migrating, err);
 }
@@ -280,7 +264,7 @@ power_off(TaskRun *run, GError **err)
                   "host", evacuation->row->source_host, "server", run->server_id, "user",
                   run->task->user_id, "reason",
                   json_string_value(json_object_get(run->params, "override")), NULL);
-    time_phase(run, "power-off", clock_monotonic() - began);
+    phase_add_time(run, "power-off", clock_monotonic() - began);
     return stop_there(run, evacuation, err);
 }
 
@@ -300,7 +284,7 @@ gather(TaskRun *run, GError **err)
     int64_t began = clock_monotonic();
     bool ok = evacuation && fence_gather(run, evacuation->row->source_host, err);
 
-    time_phase(run, "fencing", clock_monotonic() - began);
+    phase_add_time(run, "fencing", clock_monotonic() - began);
     return ok;
 }
 
@@ -311,7 +295,7 @@ shut_out(TaskRun *run, GError **err)
     int64_t began = clock_monotonic();
     bool ok = evacuation && fence_shut_out(run, evacuation->row->source_host, err);
 
-    time_phase(run, "fencing", clock_monotonic() - began);
+    phase_add_time(run, "fencing", clock_monotonic() - began);
     return ok;
 }
 
@@ -580,7 +564,7 @@ start(TaskRun *run, GError **err)
     int64_t began = clock_monotonic();
     bool ok = evacuation && (!is_to_run(run) || try_hosts(run, err));
 
-    time_phase(run, "start", clock_monotonic() - began);
+    phase_add_time(run, "start", clock_monotonic() - began);
     return ok;
 }
 

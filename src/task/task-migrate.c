@@ -63,28 +63,10 @@ move_get(TaskRun *run, GError **err)
  * -----------------------------------------------------------------------------------------------
  */
 
-static void
-add_phase_time(TaskRun *run, const char *phase, int64_t us)
-{
-    json_t *phases = json_object_get(run->state, "phases");
-
-    if (!phases)
-        json_object_set_new(run->state, "phases", phases = json_object());
-    json_object_set_new(
-        phases, phase,
-        json_integer(MAX(us, 0) + json_integer_value(json_object_get(phases, phase))));
-}
-
 void
 move_enter_phase(TaskRun *run, const char *phase)
 {
-    const char *last = run_state_text(run, "phase");
-    int64_t now = clock_realtime();
-
-    add_phase_time(run, last ? last : "queue",
-                   now - run_state_int(run, "phase_since", run->task->created_at));
-    run_set_state_text(run, "phase", phase);
-    run_set_state_int(run, "phase_since", now);
+    phase_enter(run, "queue", phase);
 }
 
 void
@@ -98,9 +80,9 @@ move_force_phase(TaskRun *run, MoveForce force)
 
         phases = json_object_get(run->state, "phases");
         if (other == force) {
-            add_phase_time(run, name, 0); /* it is there as soon as it begins */
+            phase_add_time(run, name, 0); /* it is there as soon as it begins */
         } else if (json_object_get(phases, name)) {
-            add_phase_time(run, move_force_phases[FORCE_NONE],
+            phase_add_time(run, move_force_phases[FORCE_NONE],
                            json_integer_value(json_object_get(phases, name)));
             json_object_del(phases, name);
         }
@@ -116,13 +98,7 @@ move_update(TaskRun *run, StoreTx *tx, void (*change)(TaskRun *run, Migration *r
         return false;
     if (change)
         change(run, row);
-    row->updated_at = clock_realtime();
-    if (run_state_text(run, "phase"))
-        text_set(&row->phase, run_state_text(run, "phase"));
-    if (json_object_get(run->state, "phases")) {
-        g_free(row->phases);
-        row->phases = json_dumps(json_object_get(run->state, "phases"), JSON_COMPACT);
-    }
+    phase_record(run, row);
     if (json_object_get(run->state, "attempts")) {
         g_free(row->attempts);
         row->attempts = json_dumps(json_object_get(run->state, "attempts"), JSON_COMPACT);

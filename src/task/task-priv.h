@@ -244,6 +244,14 @@ void part_console_add(Server *server, const char *host);
  * log is no reason to keep a server. */
 void part_console_delete(TaskRun *run);
 
+/* ---- the phases of a migration (migration-phases.c) ----
+ * How long each took, in the run's state; us: microseconds, below 0 counts as 0. */
+void phase_add_time(TaskRun *run, const char *phase, int64_t us);
+/* The phase under way ends (first: if none has begun yet), and phase begins. */
+void phase_enter(TaskRun *run, const char *first, const char *phase);
+/* Phase and times into the row, which is stored by the caller. */
+void phase_record(TaskRun *run, Migration *row);
+
 /* Open the instance action of a request that has been accepted (submit.c). */
 bool submit_insert_action(StoreTx *tx, const ActionRule *rule, const Server *server,
                           const TaskRequest *request, int64_t now, GError **err);
